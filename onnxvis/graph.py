@@ -1,0 +1,83 @@
+"""Questions about an onnx-ir graph that need no shapes and no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import onnx_ir as ir
+
+SHAPE_ONLY = frozenset({"Shape", "Size"})
+"""Operators whose output depends on the shape of their input, not on its values."""
+
+
+def is_default_domain(domain: str) -> bool:
+    """Whether the domain is the ONNX operator set, which has two spellings."""
+    return domain in ("", "ai.onnx")
+
+
+def opset(model: ir.Model, domain: str = "") -> int:
+    """Return the imported version of an operator set; 1 for a domain that the file does not import."""
+    imports = model.opset_imports
+    if is_default_domain(domain):
+        return imports.get("", imports.get("ai.onnx", 1))
+    return imports.get(domain, 1)
+
+
+def real_inputs(graph: ir.Graph) -> list[ir.Value]:
+    """Return the graph inputs that have no default: files of IR version 3 list their weights as inputs too."""
+    return [value for value in graph.inputs if value.name not in graph.initializers]
+
+
+def read_values(node: ir.Node) -> Iterator[ir.Value]:
+    """Yield what a node reads, the values that its subgraphs capture included."""
+    for value in node.inputs:
+        if value is not None:
+            yield value
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield from _captured(attribute.as_graph())
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            for graph in attribute.as_graphs():
+                yield from _captured(graph)
+
+
+def computed_values(graph: ir.Graph) -> list[ir.Value]:
+    """Return the values that depend on the values of a graph input, in the order of computation."""
+    reached = set(real_inputs(graph))
+    found = []
+    for node in graph:
+        if node.op_type in SHAPE_ONLY or reached.isdisjoint(read_values(node)):
+            continue
+        outputs = [value for value in node.outputs if value.name]
+        reached.update(outputs)
+        found.extend(outputs)
+    return found
+
+
+def ancestors(values: Iterable[ir.Value]) -> set[ir.Node]:
+    """Return the nodes that the values are computed from."""
+    found: set[ir.Node] = set()
+    waiting = [value.producer() for value in values]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in found:
+            continue
+        found.add(node)
+        waiting.extend(value.producer() for value in read_values(node))
+    return found
+
+
+def inputs_of(graph: ir.Graph, values: Iterable[ir.Value]) -> list[ir.Value]:
+    """Return the graph inputs that the values are computed from, in the file's order."""
+    wanted = list(values)
+    read = {value for node in ancestors(wanted) for value in read_values(node)}
+    read.update(wanted)
+    return [value for value in real_inputs(graph) if value in read]
+
+
+def _captured(graph: ir.Graph) -> Iterator[ir.Value]:
+    inner = {value for node in graph for value in node.outputs} | set(graph.inputs)
+    inner |= set(graph.initializers.values())
+    for node in graph:
+        yield from (value for value in read_values(node) if value not in inner)
+    yield from (value for value in graph.outputs if value not in inner)

@@ -1,0 +1,291 @@
+"""A model as its file describes it; nothing here computes, and nothing changes it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+from onnx_ir.passes.common import InlinePass, TopologicalSortPass
+
+from onnxvis.channels import channel_axes
+from onnxvis.errors import ExternalDataError, InvalidModelError, ModelFileError
+from onnxvis.graph import computed_values, opset, real_inputs
+from onnxvis.names import NameIndex
+from onnxvis.shapes import TensorSpec, inferred, skeleton
+
+_SMALL = 64
+"""Elements up to which an integer constant is read while looking at a model: axes and shapes, not indices."""
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One tensor that can be visualized.
+
+    Attributes:
+        name: The shortest name that `--node` understands.
+        op_type: The operator that computes it.
+        shape: Its shape as far as the file says.
+        filters: The number of channels; None where the channel axis is not known.
+        node: The node's full name in the file, "" where it has none.
+        tensor: The tensor's name in the file.
+        channel_axis: The axis of the channels, or None.
+    """
+
+    name: str
+    op_type: str
+    shape: tuple[int | str | None, ...] | None
+    filters: int | None
+    node: str
+    tensor: str
+    channel_axis: int | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model.
+
+    Attributes:
+        name: The file's name, or "the model".
+        path: Where it came from, if from a file.
+        sha256: The checksum of the file's bytes.
+        ir: The graph, functions inlined and nodes sorted. Do not change it.
+    """
+
+    name: str
+    path: Path | None
+    sha256: str
+    ir: ir.Model = field(repr=False)
+
+    @functools.cached_property
+    def tensors(self) -> Mapping[str, TensorSpec]:
+        """Types and shapes by tensor name, as far as ONNX's inference finds them."""
+        return inferred(self.ir)
+
+    @functools.cached_property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that have to be fed (weights that are listed as inputs are not among them)."""
+        return tuple(self.spec(value) for value in real_inputs(self.ir.graph))
+
+    @functools.cached_property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The graph's outputs, in the file's order."""
+        return tuple(self.spec(value) for value in self.ir.graph.outputs)
+
+    @functools.cached_property
+    def nodes(self) -> tuple[NodeSpec, ...]:
+        """All float tensors that are computed from the inputs, in the order of computation."""
+        return tuple(self._node_spec(value) for value in self.float_values)
+
+    @functools.cached_property
+    def float_values(self) -> tuple[ir.Value, ...]:
+        """The values behind `nodes`."""
+        return tuple(value for value in computed_values(self.ir.graph) if self.spec(value).is_float)
+
+    @functools.cached_property
+    def values(self) -> Mapping[str, ir.Value]:
+        """The values of the main graph by tensor name."""
+        return ir.convenience.create_value_mapping(self.ir.graph, include_subgraphs=False)
+
+    @functools.cached_property
+    def names(self) -> NameIndex:
+        """The names by which tensors are found."""
+        return NameIndex(self.ir.graph, self.float_values)
+
+    @functools.cached_property
+    def channel_axes(self) -> Mapping[str, int]:
+        """The channel axis of each tensor that has a known one."""
+        shapes = {name: spec.shape for name, spec in self.tensors.items()}
+        return channel_axes(self.ir.graph, shapes, _small_integers(self.ir.graph))
+
+    @property
+    def opset(self) -> int:
+        """The version of the ONNX operator set."""
+        return opset(self.ir)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The file's `metadata_props`."""
+        return self.ir.metadata_props
+
+    @functools.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Class names from the metadata key `onnxvis.labels` (a JSON list, or one name a line); empty if none."""
+        text = self.metadata.get("onnxvis.labels", "")
+        try:
+            names = json.loads(text)
+        except json.JSONDecodeError:
+            names = text.splitlines()
+        return tuple(str(name) for name in names) if isinstance(names, list) else ()
+
+    def spec(self, value: ir.Value) -> TensorSpec:
+        """Return the type and shape of a value of the graph."""
+        name = str(value.name)
+        return self.tensors.get(name) or TensorSpec(name, "UNDEFINED", None)
+
+    def _node_spec(self, value: ir.Value) -> NodeSpec:
+        node = value.producer()
+        shape = self.spec(value).shape
+        axis = self.channel_axes.get(str(value.name))
+        size = None if axis is None or shape is None or axis >= len(shape) else shape[axis]
+        return NodeSpec(
+            name=self.names.short_name(value),
+            op_type="" if node is None else node.op_type,
+            shape=shape,
+            filters=size if isinstance(size, int) else None,
+            node="" if node is None else node.name or "",
+            tensor=str(value.name),
+            channel_axis=axis,
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: opset {self.opset}, {len(self.ir.graph)} nodes, by {self.ir.producer_name or 'unknown'}"]
+        lines += [f"  input   {spec}" for spec in self.inputs]
+        lines += [f"  output  {spec}" for spec in self.outputs]
+        return "\n".join(lines)
+
+
+def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Model) -> Model:
+    """Read and check a model; weights stored beside it stay on disk until they are used.
+
+    Args:
+        source: A path, the bytes of a file, or a `ModelProto` (which is not changed).
+
+    Raises:
+        ModelFileError: The file is missing, unreadable, truncated, or not ONNX.
+        InvalidModelError: The model has no operator set, no graph, or is refused by the ONNX checker.
+        ExternalDataError: Weights beside the file are missing, too short, or outside its folder.
+    """
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, onnx.ModelProto):
+        return _checked(source, "the model", None, hashlib.sha256(source.SerializeToString(deterministic=True)))
+    if isinstance(source, bytes):
+        return _checked(_parse(source, "the model"), "the model", None, hashlib.sha256(source))
+    path = Path(source)
+    content = _read(path)
+    return _checked(_parse(content, path.name), path.name, path, hashlib.sha256(content))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        message = f"No file {str(path)!r}. Check the path; the folder {_existing_parent(path)} exists."
+        raise ModelFileError(message, path=path) from None
+    except OSError as error:
+        message = f"Cannot read {str(path)!r}: {error.strerror}. Give the path of an .onnx file that you may read."
+        raise ModelFileError(message, path=path) from error
+
+
+def _existing_parent(path: Path) -> str:
+    return repr(str(next((parent for parent in path.parents if parent.is_dir()), Path())))
+
+
+def _parse(content: bytes, name: str) -> onnx.ModelProto:
+    if content.startswith(b"version https://git-lfs"):
+        message = f"{name} is a Git LFS pointer, not the model itself. Run 'git lfs pull' in its repository."
+        raise ModelFileError(message)
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(content)
+    except DecodeError as error:
+        # Every exporter writes ir_version, field 1, first: such a file was once ONNX.
+        kind = "is truncated or damaged" if content[:1] == b"\x08" else "is not an ONNX file"
+        message = f"{name} {kind} ({len(content)} bytes cannot be parsed as a ModelProto). Copy or export it again."
+        raise ModelFileError(message) from error
+    if not proto.HasField("graph"):
+        message = f"{name} holds no graph ({len(content)} bytes): not an ONNX model, or truncated. Copy or export it again."
+        raise ModelFileError(message)
+    return proto
+
+
+def _checked(proto: onnx.ModelProto, name: str, path: Path | None, checksum: Any) -> Model:
+    if not proto.opset_import:
+        message = f"{name} imports no operator set, so its operators have no meaning. Export it again, or add opset_import."
+        raise InvalidModelError(message)
+    _check_external_data(proto, name, path)
+    try:
+        model = ir.from_proto(proto)
+        if path is not None:
+            ir.external_data.set_base_dir(model.graph, path.parent)
+        if model.functions:
+            InlinePass()(model)
+        TopologicalSortPass()(model)
+        onnx.checker.check_model(skeleton(model))
+    except Exception as error:
+        # onnx-ir raises many kinds for malformed graphs; all of them mean the same to the user.
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        message = f"{name} is not a valid ONNX model: {reason}. Export it again, or repair it and run onnx.checker."
+        raise InvalidModelError(message, reason=reason) from error
+    return Model(name, path, checksum.hexdigest(), model)
+
+
+def _check_external_data(proto: onnx.ModelProto, name: str, path: Path | None) -> None:
+    problems = [
+        problem
+        for tensor in _tensors(proto.graph)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for problem in [_external_problem(tensor, path)]
+        if problem is not None
+    ]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ExternalDataError(f"{name}: {problems[0]}{more}", problems=problems)
+
+
+def _external_problem(tensor: onnx.TensorProto, path: Path | None) -> str | None:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    if path is None:
+        return f"weight {tensor.name!r} lies in the file {location!r} beside the model; load the model by its path"
+    folder = path.parent.resolve()
+    file = (folder / location).resolve()
+    if not location or Path(location).is_absolute() or not file.is_relative_to(folder):
+        return f"weight {tensor.name!r} points to {location!r}, outside the model's folder; save the model with its data beside it"
+    if not file.is_file():
+        return f"weight {tensor.name!r} needs the file {location!r} beside the model; copy it there too"
+    return _too_short(tensor, entries, file)
+
+
+def _too_short(tensor: onnx.TensorProto, entries: Mapping[str, str], file: Path) -> str | None:
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
+    except ValueError:
+        return f"weight {tensor.name!r} has an offset or length that is not a number; export the model again"
+    bits = ir.DataType(tensor.data_type).bitwidth if tensor.data_type in set(ir.DataType) else 0
+    needed = offset + max(length, int(np.prod(tensor.dims, dtype=object)) * bits // 8)
+    if offset < 0 or length < 0 or file.stat().st_size < needed:
+        return (
+            f"weight {tensor.name!r} needs {needed} bytes of {file.name!r}, which has {file.stat().st_size}; "
+            "copy the file again"
+        )
+    return None
+
+
+def _tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    tensors = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            tensors += [attribute.t] if attribute.HasField("t") else []
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                tensors += _tensors(inner)
+    return tensors
+
+
+def _small_integers(graph: ir.Graph) -> dict[str, list[int]]:
+    found = {}
+    for value in [*graph.initializers.values(), *(output for node in graph for output in node.outputs)]:
+        tensor = ir.convenience.get_const_tensor(value)
+        if tensor is not None and tensor.size <= _SMALL and tensor.dtype.is_integer():
+            found[str(value.name)] = [int(number) for number in tensor.numpy().reshape(-1)]
+    return found

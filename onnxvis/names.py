@@ -1,0 +1,247 @@
+"""Where a person's word for a layer meets the names that an exporter wrote.
+
+A name is matched, in this order, as: exact node name, exact tensor name, exporter scope (the last tensor computed in that
+scope), path suffix, unique substring, `OpType:k` (k-th node of that type, from 0).
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from onnxvis.errors import AmbiguousNodeError, UnknownNodeError
+
+_TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+@dataclass(frozen=True)
+class NameIndex:
+    """All names by which the values of a graph can be found.
+
+    Attributes:
+        graph: The graph.
+        candidates: The values that scopes, suffixes and substrings may mean, in the order of computation: float tensors
+            computed from the input. Exact names find every value.
+    """
+
+    graph: ir.Graph = field(repr=False)
+    candidates: Sequence[ir.Value] = field(repr=False)
+
+    def find(self, query: str, *, source: str = "the model") -> ir.Value:
+        """Return the one value that a name means.
+
+        Args:
+            query: What a person typed.
+            source: The model's name, for messages.
+
+        Raises:
+            UnknownNodeError: Nothing has this name.
+            AmbiguousNodeError: Several values have it.
+        """
+        for matches in (self._exact, self._scope, self._suffix, self._substring, self._numbered):
+            found = matches(query)
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise AmbiguousNodeError(
+                    f"{query!r} in {source} can mean {len(found)} tensors: {self._listed(found)}. "
+                    "Write more of the name.",
+                    query=query,
+                    candidates=[self.short_name(value) for value in found],
+                )
+        nearest = self._nearest(query)
+        raise UnknownNodeError(
+            f"No node matches {query!r} in {source} ({len(self.graph)} nodes). Nearest: {self._listed(nearest)}. "
+            f"'onnxvis nodes {source}' lists all.",
+            query=query,
+            candidates=[self.short_name(value) for value in nearest],
+        )
+
+    def short_name(self, value: ir.Value) -> str:
+        """Return the shortest readable name that finds this value again."""
+        return self._short_names.get(value) or str(value.name)
+
+    @functools.cached_property
+    def _short_names(self) -> dict[ir.Value, str]:
+        return {value: self._shortest(value) for value in self.candidates}
+
+    def _shortest(self, value: ir.Value) -> str:
+        for name in self._spellings(value):
+            for matches in (self._exact, self._scope, self._suffix):
+                found = matches(name)
+                if found == [value]:
+                    return name
+                if found:
+                    break
+        return f"{_op_type(value)}:{self._numbers[value]}"
+
+    def _spellings(self, value: ir.Value) -> Iterator[str]:
+        module = _module_path(value)
+        if module is not None:
+            yield module
+            yield from reversed(_scopes(value))
+        else:
+            for path in _paths(value):
+                parts = path.split("/")
+                for start in range(len(parts) - 2, -1, -1):
+                    yield "/".join(parts[start:-1])
+                for start in range(len(parts) - 1, -1, -1):
+                    yield "/".join(parts[start:])
+        node = value.producer()
+        if node is not None and node.name and value is node.outputs[0]:
+            yield node.name
+        yield str(value.name)
+
+    def _exact(self, query: str) -> list[ir.Value]:
+        if query in self._by_node_name:
+            return self._by_node_name[query]
+        return [self._by_tensor_name[query]] if query in self._by_tensor_name else []
+
+    def _scope(self, query: str) -> list[ir.Value]:
+        last = self._by_scope.get(_dotted(query))
+        return [] if last is None else [last]
+
+    def _suffix(self, query: str) -> list[ir.Value]:
+        return list(dict.fromkeys(self._by_suffix.get(_dotted(query), ())))
+
+    def _substring(self, query: str) -> list[ir.Value]:
+        for fold in (str, str.lower):
+            found = [
+                value
+                for value in self.candidates
+                if any(fold(query) in fold(name) for name in self._names_of(value))
+            ]
+            if found:
+                return found
+        return []
+
+    def _numbered(self, query: str) -> list[ir.Value]:
+        op_type, colon, number = query.rpartition(":")
+        peers = [value for value in self.candidates if _op_type(value) == op_type and value.index() == 0]
+        if not colon or not number.removeprefix("-").isdecimal() or not -len(peers) <= int(number) < len(peers):
+            return []
+        return [peers[int(number)]]
+
+    @staticmethod
+    def _names_of(value: ir.Value) -> list[str]:
+        node = value.producer()
+        node_name = node.name if node is not None and node.name else ""
+        return [str(value.name), node_name, *_scopes(value)]
+
+    @functools.cached_property
+    def _numbers(self) -> dict[ir.Value, int]:
+        counts: dict[str, int] = {}
+        numbers = {}
+        for value in self.candidates:
+            if value.index() == 0:
+                numbers[value] = counts.get(_op_type(value), 0)
+                counts[_op_type(value)] = numbers[value] + 1
+        return numbers
+
+    @functools.cached_property
+    def _by_node_name(self) -> dict[str, list[ir.Value]]:
+        found: dict[str, list[ir.Value]] = {}
+        for node in self.graph:
+            outputs = [value for value in node.outputs if value.name]
+            if node.name and outputs:
+                found.setdefault(node.name, []).append(outputs[0])
+        return found
+
+    @functools.cached_property
+    def _by_tensor_name(self) -> dict[str, ir.Value]:
+        values = [*self.graph.inputs, *self.graph.initializers.values()]
+        values += [value for node in self.graph for value in node.outputs]
+        return {str(value.name): value for value in values if value.name}
+
+    @functools.cached_property
+    def _by_scope(self) -> dict[str, ir.Value]:
+        # Later values overwrite earlier ones: a scope means the last tensor computed in it.
+        return {scope: value for value in self.candidates for scope in _scopes(value)}
+
+    @functools.cached_property
+    def _by_suffix(self) -> dict[str, list[ir.Value]]:
+        found: dict[str, list[ir.Value]] = {}
+        names = dict(self._by_scope)
+        for value in self.candidates:
+            for path in _paths(value):
+                names.setdefault(_dotted(path), value)
+        for name, value in names.items():
+            parts = name.split(".")
+            for start in range(1, len(parts)):
+                found.setdefault(".".join(parts[start:]), []).append(value)
+        return found
+
+    def _nearest(self, query: str) -> list[ir.Value]:
+        by_name = {name.lower(): value for value in self.candidates for name in self._names_of(value) if name}
+        by_name |= {self.short_name(value).lower(): value for value in self.candidates}
+        close = difflib.get_close_matches(query.lower(), by_name, n=3, cutoff=0.3)
+        found = list(dict.fromkeys(by_name[name] for name in close))
+        return found or list(self.candidates[-3:])
+
+    def _listed(self, values: Sequence[ir.Value]) -> str:
+        shown = ", ".join(f"{self.short_name(value)!r} {_shape(value)}".rstrip() for value in values[:5])
+        return shown + (f" and {len(values) - 5} more" if len(values) > 5 else "")  # noqa: PLR2004 - the five shown above
+
+
+def _shape(value: ir.Value) -> str:
+    if value.shape is None:
+        return ""
+    return "(" + ", ".join("?" if dim is None else str(dim) for dim in value.shape.simple()) + ")"
+
+
+def _op_type(value: ir.Value) -> str:
+    node = value.producer()
+    return "" if node is None else node.op_type
+
+
+def _dotted(path: str) -> str:
+    """Write an exporter's path as a module path: `/layer4/layer4.2/conv3` is `layer4.2.conv3`."""
+    parts: list[str] = []
+    previous = ""
+    for part in path.strip("/").split("/"):
+        inner = previous and part.startswith(previous + ".")
+        parts.append(part[len(previous) + 1 :] if inner else part)
+        previous = part
+    return ".".join(parts)
+
+
+def _paths(value: ir.Value) -> list[str]:
+    """Return the slash-separated names of a value's node; tf2onnx joins those of fused nodes with semicolons."""
+    node = value.producer()
+    name = node.name if node is not None and node.name else str(value.name)
+    return list(dict.fromkeys(part.strip("/") for part in name.split(";") if part.strip("/")))
+
+
+def _recorded_scopes(value: ir.Value) -> list[str]:
+    node = value.producer()
+    text = "" if node is None else node.metadata_props.get(_TORCH_SCOPES, "")
+    try:
+        scopes = ast.literal_eval(text) if text else []
+    except (SyntaxError, ValueError):
+        return []
+    return [scope for scope in scopes if isinstance(scope, str) and scope] if isinstance(scopes, list) else []
+
+
+def _module_path(value: ir.Value) -> str | None:
+    """Return the torch module that computes a value, where a torch exporter has written it down."""
+    recorded = _recorded_scopes(value)
+    if recorded:
+        # The last entry is the traced node, the ones before it are modules, from the outermost inwards.
+        return recorded[-2] if len(recorded) > 1 else None
+    node = value.producer()
+    name = (node.name or "") if node is not None else ""
+    return _dotted(name.rpartition("/")[0]) if name.startswith("/") and name.count("/") > 1 else None
+
+
+def _scopes(value: ir.Value) -> list[str]:
+    """Return the scopes that a value lies in as module paths, from the outermost inwards."""
+    scopes = _recorded_scopes(value)
+    for path in _paths(value):
+        parts = path.split("/")
+        scopes += [_dotted("/".join(parts[:end])) for end in range(1, len(parts))]
+    return list(dict.fromkeys(scopes))

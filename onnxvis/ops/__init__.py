@@ -1,0 +1,25 @@
+"""ONNX operators as functions on torch tensors, one module for each family of the specification.
+
+Importing this package fills the table.
+"""
+
+from onnxvis.ops import (
+    activation,
+    cast,
+    constant,
+    conv,
+    elementwise,
+    indexing,
+    linear,
+    logic,
+    normalization,
+    pad,
+    pool,
+    reduction,
+    resize,
+    shape,
+    window,
+)
+from onnxvis.ops.bind import Known, Slot, bind
+from onnxvis.ops.cast import cuts_gradient
+from onnxvis.ops.table import Operator, entries, find

@@ -1,0 +1,117 @@
+"""Types and shapes of all tensors, by the ONNX project's own shape inference.
+
+Inference and the checker see a skeleton of the model: external weights become inputs, so that nothing large is read, and the
+experimental operators that ONNX has withdrawn, but that onnxruntime still runs, are written as standard ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+from onnx import helper
+
+Dims = tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, type and shape of one tensor.
+
+    Attributes:
+        name: The tensor's name in the file.
+        dtype: The element type as ONNX calls it, "FLOAT", "INT64"; "UNDEFINED" where it is not known.
+        shape: One entry for each dimension: a size, a name, or None; None where not even the rank is known.
+    """
+
+    name: str
+    dtype: str
+    shape: Dims | None
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the elements are floating-point numbers, as far as is known."""
+        return self.dtype in {"UNDEFINED", "FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16"}
+
+    def __str__(self) -> str:
+        shape = "?" if self.shape is None else ", ".join("?" if dim is None else str(dim) for dim in self.shape)
+        return f"{self.name} ({shape}) {self.dtype.lower()}"
+
+
+def skeleton(model: ir.Model) -> onnx.ModelProto:
+    """Write the model without external weights and without withdrawn operators."""
+    external = [value for value in model.graph.initializers.values() if isinstance(value.const_value, ir.ExternalTensor)]
+    proto = ir.to_proto(model)
+    names = {value.name for value in external}
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name not in names]
+    listed = {value.name for value in proto.graph.input}
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
+    for value in external:
+        tensor = value.const_value
+        if tensor is not None and value.name not in listed:
+            info = helper.make_tensor_value_info(str(value.name), int(tensor.dtype), list(tensor.shape.numpy()))
+            proto.graph.input.append(info)
+    for node in proto.graph.node:
+        rewrite = _WITHDRAWN.get(node.op_type)
+        if rewrite is not None and node.domain in ("", "ai.onnx"):
+            rewrite(node)
+    return proto
+
+
+def inferred(model: ir.Model) -> dict[str, TensorSpec]:
+    """Return what ONNX's shape inference finds out, by tensor name.
+
+    What it cannot infer (custom operators, shapes computed from values) is missing or has None in its shape.
+    """
+    proto = skeleton(model)
+    try:
+        proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
+        # Inference gives up on some models that run; the declared shapes remain.
+        pass  # noqa: SIM105 - the reason needs its place
+    infos = [*proto.graph.input, *proto.graph.value_info, *proto.graph.output]
+    specs = {info.name: _spec(info) for info in infos}
+    for tensor in proto.graph.initializer:
+        specs[tensor.name] = TensorSpec(tensor.name, ir.DataType(tensor.data_type).name, tuple(tensor.dims))
+    return specs
+
+
+def _spec(info: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = info.type.tensor_type
+    dtype = ir.DataType(tensor.elem_type).name
+    if not info.type.HasField("tensor_type") or not tensor.HasField("shape"):
+        return TensorSpec(info.name, dtype, None)
+    return TensorSpec(info.name, dtype, tuple(_dim(dim) for dim in tensor.shape.dim))
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    # Paddle writes -1, others "?", "None" or nothing for a size that is open.
+    if dim.HasField("dim_value"):
+        return dim.dim_value if dim.dim_value > 0 else None
+    return dim.dim_param if dim.dim_param not in ("", "?", "None", "-1") else None
+
+
+def _identity(node: onnx.NodeProto) -> None:
+    node.op_type = "Identity"
+    del node.attribute[:]
+
+
+def _crop(node: onnx.NodeProto) -> None:
+    border: Sequence[int] = next((a.ints for a in node.attribute if a.name == "border"), (0, 0, 0, 0))
+    left, top, right, bottom = border
+    node.op_type = "Pad"
+    del node.attribute[:]
+    node.attribute.append(helper.make_attribute("pads", [0, 0, -top, -left, 0, 0, -bottom, -right]))
+
+
+_WITHDRAWN: dict[str, Callable[[onnx.NodeProto], None]] = {
+    "Affine": _identity,
+    "ImageScaler": _identity,
+    "ParametricSoftplus": _identity,
+    "Scale": _identity,
+    "ScaledTanh": _identity,
+    "Crop": _crop,
+}

@@ -1,0 +1,92 @@
+"""The sizes at which a model's inputs are used: what the file says, and what it leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from onnxvis.errors import InputError, UnknownSizeError
+from onnxvis.model import Model
+from onnxvis.shapes import TensorSpec
+
+InputShapes = Mapping[str, Sequence[int]] | Sequence[int]
+
+
+def input_shapes(
+    model: Model, given: InputShapes | None = None, names: Iterable[str] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return a size for each dimension of each input.
+
+    An open leading dimension is the batch: 1. Other open dimensions are taken from `given`, also where they share their
+    name with a dimension that is given.
+
+    Args:
+        model: The model.
+        given: Shapes by input name; for a model of one input the shape itself.
+        names: The inputs that are needed; default: all.
+
+    Raises:
+        UnknownSizeError: Dimensions stay open; all are named.
+        InputError: A given shape is for no input, or contradicts the file.
+    """
+    specs = {spec.name: spec for spec in model.inputs}
+    shapes = _by_name(model, given)
+    wrong = sorted(set(shapes) - set(specs))
+    if wrong:
+        message = f"{model.name} has no input {wrong[0]!r}. Its inputs: {', '.join(map(repr, specs))}."
+        raise InputError(message, names=wrong)
+    bound = _bindings(specs, shapes)
+    wanted = set(specs) if names is None else set(names)
+    resolved = {name: _resolved(spec, shapes.get(name), bound) for name, spec in specs.items() if name in wanted}
+    open_dims = {name: shape for name, shape in resolved.items() if any(dim is None for dim in shape)}
+    if open_dims:
+        listed = "; ".join(_described(specs[name], shape) for name, shape in open_dims.items())
+        message = f"{model.name} leaves sizes open: {listed}. Give them: --size 224 (or HEIGHTxWIDTH), input_shapes= in Python."
+        raise UnknownSizeError(message, inputs=sorted(open_dims))
+    return {name: tuple(dim for dim in shape if dim is not None) for name, shape in resolved.items()}
+
+
+def _by_name(model: Model, given: InputShapes | None) -> dict[str, tuple[int, ...]]:
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return {name: tuple(shape) for name, shape in given.items()}
+    if len(model.inputs) != 1:
+        names = ", ".join(repr(spec.name) for spec in model.inputs)
+        message = f"{model.name} has {len(model.inputs)} inputs ({names}); give their shapes by name."
+        raise InputError(message)
+    return {model.inputs[0].name: tuple(given)}
+
+
+def _bindings(specs: Mapping[str, TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Collect what the given shapes say about dimensions that have a name; check them against the file."""
+    bound: dict[str, int] = {}
+    for name, shape in shapes.items():
+        declared = specs[name].shape
+        if declared is None:
+            continue
+        fits = len(declared) == len(shape) and all(
+            not isinstance(dim, int) or dim == size or position == 0
+            for position, (dim, size) in enumerate(zip(declared, shape, strict=True))
+        )
+        if not fits or any(size < 1 for size in shape):
+            message = f"Input {name!r} cannot have shape {shape}: the file says {_described(specs[name], declared)}."
+            raise InputError(message, name=name, shape=shape)
+        bound.update({dim: size for dim, size in zip(declared, shape, strict=True) if isinstance(dim, str)})
+    return bound
+
+
+def _resolved(spec: TensorSpec, given: tuple[int, ...] | None, bound: Mapping[str, int]) -> tuple[int | None, ...]:
+    if given is not None:
+        return given
+    if spec.shape is None:
+        return (None,)
+    sizes = tuple(dim if isinstance(dim, int) else bound.get(str(dim)) for dim in spec.shape)
+    return (1, *sizes[1:]) if len(sizes) > 1 and sizes[0] is None else sizes
+
+
+def _described(spec: TensorSpec, shape: Sequence[int | str | None]) -> str:
+    if spec.shape is None:
+        return f"input {spec.name!r} (unknown rank)"
+    names = [dim if isinstance(dim, str) else f"dimension {axis}" for axis, dim in enumerate(spec.shape)]
+    shown = [name if size is None else str(size) for name, size in zip(names, shape, strict=True)]
+    return f"input {spec.name!r} ({', '.join(shown)})"

@@ -1,0 +1,128 @@
+"""Random transforms of the images between the parameters and the network, so that a picture works from every view.
+
+Every transform draws for each image of the batch from that image's own CPU generator, so that an image does not depend
+on its neighbors nor on the device, and takes and gives (N, C, H, W), differentiably, on the images' device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from onnxvis.errors import InputError, SettingError
+
+IMAGE_RANK = 4
+
+
+class Transform(Protocol):
+    """A random transform of a batch of images."""
+
+    def __call__(self, images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Transform (N, C, H, W) images, each by a draw from its own generator."""
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Roll each image by a random offset along each spatial axis: what leaves on one side enters on the other.
+
+    Attributes:
+        pixels: Largest offset in pixels, drawn uniformly from -pixels to pixels; below 1, a fraction of the size.
+    """
+
+    pixels: int | float
+
+    def __post_init__(self) -> None:
+        """Refuse offsets that mean neither pixels nor a fraction."""
+        if self.pixels < 0 or (isinstance(self.pixels, float) and self.pixels >= 1):
+            message = f"Jitter takes whole pixels or a fraction of the size below 1, not {self.pixels}."
+            raise SettingError(message, pixels=self.pixels)
+
+    def __call__(self, images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Roll (N, C, ...) images of any number of spatial axes."""
+        _check_generators(images, generators)
+        axes = tuple(range(1, images.dim() - 1))
+        limits = [self._limit(size) for size in images.shape[2:]]
+        rolled = [
+            torch.roll(image, [_offset(limit, generator) for limit in limits], axes)
+            for image, generator in zip(images, generators, strict=True)
+        ]
+        return torch.stack(rolled)
+
+    def _limit(self, size: int) -> int:
+        return self.pixels if isinstance(self.pixels, int) else round(self.pixels * size)
+
+
+@dataclass(frozen=True)
+class RandomAffine:
+    """View each image through a random window: scaled, rotated and shifted, in one bilinear sampling.
+
+    What lies outside the image is its reflection.
+
+    Attributes:
+        scale: Smallest and largest size of the window as a fraction of the image; below 1 enlarges the image.
+        rotate: Largest angle in degrees, to either side.
+        shift: Largest distance of the window's center from the image's, as a fraction of the size, along each axis.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    rotate: float = 0.0
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse empty and negative ranges."""
+        low, high = self.scale
+        if not 0 < low <= high:
+            message = f"RandomAffine takes a scale (low, high) with 0 < low <= high, not {self.scale}."
+            raise SettingError(message, scale=self.scale)
+        if self.rotate < 0 or self.shift < 0:
+            message = f"RandomAffine takes the largest angle and shift, not rotate={self.rotate}, shift={self.shift}."
+            raise SettingError(message, rotate=self.rotate, shift=self.shift)
+
+    def __call__(self, images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Resample (N, C, H, W) images."""
+        _check_generators(images, generators)
+        if images.dim() != IMAGE_RANK:
+            message = f"RandomAffine needs images (N, C, H, W), got shape {tuple(images.shape)}: use Jitter alone."
+            raise InputError(message, shape=tuple(images.shape))
+        height, width = images.shape[2:]
+        windows = torch.stack([self._window(generator, width / height) for generator in generators])
+        grid = _sampling_grid(windows.to(images.device), height, width)
+        return torch.nn.functional.grid_sample(
+            images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        )
+
+    def _window(self, generator: torch.Generator, aspect: float) -> Tensor:
+        """Draw the (2, 3) map from window to image coordinates, both from -1 to 1 between the image's edges."""
+        scale, angle, right, down = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
+        low, high = self.scale
+        factor = low + (high - low) * scale
+        radians = math.radians(self.rotate) * (2 * angle - 1)
+        cos, sin = factor * math.cos(radians), factor * math.sin(radians)
+        # x is in units of half the width, y of half the height; so a shift by the whole size is 2.
+        across = [cos, -sin / aspect, 2 * self.shift * (2 * right - 1)]
+        along = [sin * aspect, cos, 2 * self.shift * (2 * down - 1)]
+        return torch.tensor([across, along])
+
+
+def _check_generators(images: Tensor, generators: Sequence[torch.Generator]) -> None:
+    if len(generators) != len(images):
+        message = f"{len(images)} images need as many generators, got {len(generators)}"
+        raise ValueError(message)
+
+
+def _offset(limit: int, generator: torch.Generator) -> int:
+    return int(torch.randint(-limit, limit + 1, (), generator=generator))
+
+
+def _sampling_grid(windows: Tensor, height: int, width: int) -> Tensor:
+    """Apply (N, 2, 3) maps to the pixel centers: (N, H, W, 2), as `torch.nn.functional.affine_grid`, but faster."""
+    x = (torch.arange(width, device=windows.device) * 2 + 1) / width - 1
+    y = (torch.arange(height, device=windows.device) * 2 + 1) / height - 1
+    along_x, along_y, offset = windows[:, :, None, None].unbind(dim=-1)
+    # (N, 2, 1, W) + (N, 2, H, 1) -> (N, 2, H, W) -> (N, H, W, 2)
+    return (along_x * x + (along_y * y[:, None] + offset)).permute(0, 2, 3, 1)

@@ -1,0 +1,241 @@
+"""onnxruntime as the oracle: does the torch graph compute what the file says, and if not, from which node on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from onnxvis.errors import VerificationError
+from onnxvis.graph import ancestors, inputs_of
+from onnxvis.lower import lower, unsupported
+from onnxvis.model import Model, load
+from onnxvis.oracle import Arrays, Oracle
+from onnxvis.sizes import InputShapes, input_shapes
+from onnxvis.target import resolve
+
+TOLERANCE = 1e-4
+"""Largest relative error of float32 arithmetic; the scale is the tensor's largest magnitude."""
+HALF_TOLERANCE = 1e-2
+"""The same where the file computes in float16 or bfloat16 and the torch graph in float32."""
+_TINY = 1e-12
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One tensor, computed twice.
+
+    Attributes:
+        name: The short name of the tensor.
+        tensor: Its name in the file.
+        op_type: The operator that computes it.
+        shape: Its shape.
+        max_abs_error: Largest absolute difference.
+        max_rel_error: The same, relative to the tensor's largest magnitude.
+    """
+
+    name: str
+    tensor: str
+    op_type: str
+    shape: tuple[int, ...]
+    max_abs_error: float
+    max_rel_error: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far the torch graph and the reference agree.
+
+    Attributes:
+        ok: Whether all tensors agree within the tolerance.
+        max_abs_error: The largest absolute error of all tensors.
+        max_rel_error: The largest relative error of all tensors.
+        first_divergence: The short name of the first node, in the order of computation, that disagrees; None if none does.
+        tolerance: The relative error that is accepted.
+        engine: What it was compared against.
+        comparisons: Each tensor.
+        skipped: Short names of the tensors that could not be compared, because an operator has no implementation.
+    """
+
+    ok: bool
+    max_abs_error: float
+    max_rel_error: float
+    first_divergence: str | None
+    tolerance: float
+    engine: str
+    comparisons: tuple[Comparison, ...] = field(repr=False)
+    skipped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        count = f"{len(self.comparisons)} tensor{'s' if len(self.comparisons) != 1 else ''}"
+        if self.ok:
+            return f"torch agrees with {self.engine} at {count} to {self.max_rel_error:.1e} relative"
+        return (
+            f"torch disagrees with {self.engine}: relative error {self.max_rel_error:.1e} (tolerance {self.tolerance:.0e}), "
+            f"first at {self.first_divergence!r}"
+        )
+
+
+def verify(
+    model: Any,
+    node: str | None = None,
+    *,
+    input_shapes: InputShapes | None = None,
+    inputs: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    tolerance: float | None = None,
+) -> Verification:
+    """Compare the torch graph with onnxruntime.
+
+    Args:
+        model: A path, bytes, `ModelProto` or `Model`.
+        node: The tensor to compare, by any name that `--node` takes; None: every float tensor computed from the inputs.
+        input_shapes: Shapes where the file leaves sizes open.
+        inputs: Arrays by input name; others are standard normal noise, always the same.
+        tolerance: Largest relative error; default 1e-4, 1e-2 for a model that computes in half precision.
+
+    Raises:
+        OnnxvisError: The model cannot be loaded, lowered or run; a disagreement is no error here, but `ok` is False.
+    """
+    loaded = load(model)
+    if node is not None:
+        names = [resolve(loaded, node, logits=False).tensor]
+        skipped: list[str] = []
+    else:
+        names, skipped = _comparable(loaded)
+    network = lower(loaded, names, input_shapes)
+    feeds = _feeds(loaded, names, input_shapes, inputs or {})
+    return compare(loaded, network, names, feeds, tolerance=tolerance, skipped=skipped)
+
+
+def compare(
+    model: Model,
+    network: fx.GraphModule,
+    names: Sequence[str],
+    feeds: Mapping[str, np.ndarray[Any, Any]],
+    *,
+    tolerance: float | None = None,
+    skipped: Sequence[str] = (),
+    oracle: Oracle | None = None,
+) -> Verification:
+    """Compare the outputs of a lowered network with the tensors of these names.
+
+    Args:
+        model: The original model.
+        network: Its torch graph, whose outputs are the named tensors.
+        names: Tensor names, in the order of computation.
+        feeds: Arrays by input name.
+        tolerance: Largest relative error; None: by the model's precision.
+        skipped: What to report as not compared.
+        oracle: A session that observes these tensors, if there is one already.
+    """
+    oracle = oracle or Oracle(model, names)
+    wanted = oracle.run(feeds)
+    found = _computed(network, names, feeds)
+    comparisons = tuple(_comparison(model, name, found[name], wanted[name]) for name in names)
+    limit = tolerance if tolerance is not None else HALF_TOLERANCE if is_half(model) else TOLERANCE
+    # Written so that NaN, where only one side has it, counts as a disagreement.
+    diverging = [item for item in comparisons if not item.max_rel_error <= limit]
+    return Verification(
+        ok=not diverging,
+        max_abs_error=max((item.max_abs_error for item in comparisons), default=0.0),
+        max_rel_error=max((item.max_rel_error for item in comparisons), default=0.0),
+        first_divergence=diverging[0].name if diverging else None,
+        tolerance=limit,
+        engine=oracle.engine,
+        comparisons=comparisons,
+        skipped=tuple(skipped),
+    )
+
+
+def require(model: Model, report: Verification, input_shapes: InputShapes | None, feeds: Arrays) -> None:
+    """Raise if a report is not good; the error names the first node at which the two diverge.
+
+    Raises:
+        VerificationError: The torch graph and the reference disagree.
+    """
+    if report.ok:
+        return
+    full = verify(model, input_shapes=input_shapes, inputs=feeds, tolerance=report.tolerance)
+    first = full.first_divergence or report.first_divergence
+    worst = next((item for item in full.comparisons if item.name == first), report.comparisons[0])
+    message = (
+        f"The torch graph of {model.name} disagrees with {report.engine}: relative error {worst.max_rel_error:.1e} "
+        f"(tolerance {report.tolerance:.0e}), first at {worst.name!r} ({worst.op_type}). "
+        "This is a bug of onnxvis or of the model's operator: take a target before that node, and report it."
+    )
+    raise VerificationError(message, node=worst.name, op_type=worst.op_type, report=full)
+
+
+def is_half(model: Model) -> bool:
+    """Whether the file computes in half precision."""
+    values = {spec.dtype for spec in model.tensors.values()}
+    return bool(values & {"FLOAT16", "BFLOAT16"})
+
+
+def _comparable(model: Model) -> tuple[list[str], list[str]]:
+    """Return the names of the tensors that can be computed, and the short names of those that cannot."""
+    missing = set(unsupported(model))
+    names, skipped = [], []
+    for value in model.float_values:
+        blocked = bool(missing) and not missing.isdisjoint(ancestors([value]))
+        (skipped if blocked else names).append(value)
+    return [str(value.name) for value in names], [model.names.short_name(value) for value in skipped]
+
+
+def _feeds(
+    model: Model, names: Sequence[str], given_shapes: InputShapes | None, given: Mapping[str, np.ndarray[Any, Any]]
+) -> Arrays:
+    needed = [str(value.name) for value in inputs_of(model.ir.graph, [model.values[name] for name in names])]
+    shapes = input_shapes(model, given_shapes, [spec.name for spec in model.inputs if spec.name in needed])
+    generator = np.random.default_rng(_SEED)
+    noise = {name: _noise(model, name, shape, generator) for name, shape in shapes.items()}
+    return {name: np.asarray(given.get(name, noise[name])) for name in needed}
+
+
+def _noise(model: Model, name: str, shape: Sequence[int], generator: np.random.Generator) -> np.ndarray[Any, Any]:
+    spec = next(spec for spec in model.inputs if spec.name == name)
+    if not spec.is_float:
+        return np.zeros(shape, np.int64)
+    noise = generator.standard_normal(shape).astype(np.float32)
+    # Both sides must get the very same numbers.
+    return noise.astype(np.float16).astype(np.float32) if spec.dtype in ("FLOAT16", "BFLOAT16") else noise
+
+
+def _computed(network: fx.GraphModule, names: Sequence[str], feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+    device = next((buffer.device for buffer in network.buffers()), torch.device("cpu"))
+    arguments = [torch.from_numpy(np.array(feeds[name])).to(device) for name in network.input_names]  # type: ignore[union-attr] # a list of strings
+    with torch.no_grad():
+        result = network(*(tensor.float() if tensor.dtype == torch.float16 else tensor for tensor in arguments))
+    results: Sequence[Tensor] = (result,) if isinstance(result, Tensor) else result
+    return {name: tensor.cpu().numpy() for name, tensor in zip(names, results, strict=True)}
+
+
+def _comparison(model: Model, name: str, found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> Comparison:
+    value = model.values[name]
+    node = value.producer()
+    absolute, relative = _errors(found, wanted)
+    return Comparison(
+        name=model.names.short_name(value),
+        tensor=name,
+        op_type="" if node is None else node.op_type,
+        shape=tuple(wanted.shape),
+        max_abs_error=absolute,
+        max_rel_error=relative,
+    )
+
+
+def _errors(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> tuple[float, float]:
+    if found.shape != wanted.shape:
+        return float("inf"), float("inf")
+    first, second = found.astype(np.float64), wanted.astype(np.float64)
+    same = (first == second) | (np.isnan(first) & np.isnan(second))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(first - second))
+    absolute = float(np.max(difference, initial=0.0)) if not np.isnan(difference).any() else float("inf")
+    scale = float(np.max(np.abs(second), initial=0.0, where=np.isfinite(second)))
+    return absolute, 0.0 if absolute == 0 else absolute / max(scale, _TINY)
