@@ -16,16 +16,29 @@ import onnx_ir as ir
 Axes = tuple[int, ...]
 Shape = Sequence[int | str | None] | None
 
-_CONVOLUTIONS = frozenset(
-    "Conv ConvTranspose ConvInteger QLinearConv DeformConv FusedConv InstanceNormalization BatchNormalization "
-    "GroupNormalization LRN GlobalAveragePool GlobalMaxPool GlobalLpPool AveragePool MaxPool LpPool PRelu "
-    "DepthToSpace ImageScaler Crop".split()  # noqa: SIM905 - a list of quoted names would be four times as long
+_CHANNELS_SECOND = frozenset(
+    {
+        *("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "FusedConv", "DepthToSpace"),
+        *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "PRelu"),
+        *("AveragePool", "MaxPool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"),
+        *("ImageScaler", "Crop"),
+    }
 )
-_PRODUCTS = frozenset("Gemm MatMul MatMulInteger QLinearMatMul FusedMatMul QGemm LayerNormalization RMSNormalization".split())  # noqa: SIM905, E501 - as above
-_KEPT_SHAPE = frozenset("Resize Upsample Pad Slice Split Expand Tile Gather CumSum Dropout Identity Cast".split())  # noqa: SIM905 - as above
+_CHANNELS_LAST = frozenset(
+    {
+        *("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedMatMul", "QGemm"),
+        *("LayerNormalization", "RMSNormalization"),
+    }
+)
+_REARRANGED = frozenset(
+    {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Gather", "Expand", "Tile"}
+)
+_AXES_KEPT = frozenset({"Resize", "Upsample", "Pad", "Slice", "Split", "Expand", "Tile", "Gather", "CumSum", "Dropout"})
 
 
-def channel_axes(graph: ir.Graph, shapes: Mapping[str, Shape], constants: Mapping[str, Sequence[int]]) -> dict[str, int]:
+def channel_axes(
+    graph: ir.Graph, shapes: Mapping[str, Shape], constants: Mapping[str, Sequence[int]]
+) -> dict[str, int]:
     """Return the channel axis of every value that has one.
 
     Args:
@@ -44,29 +57,45 @@ def channel_axes(graph: ir.Graph, shapes: Mapping[str, Shape], constants: Mappin
 
 
 def _axes(
-    node: ir.Node, shape: Shape, known: Mapping[str, Axes], shapes: Mapping[str, Shape], constants: Mapping[str, Sequence[int]]
+    node: ir.Node,
+    shape: Shape,
+    known: Mapping[str, Axes],
+    shapes: Mapping[str, Shape],
+    constants: Mapping[str, Sequence[int]],
 ) -> Axes | None:
     rank = None if shape is None else len(shape)
-    if node.op_type in _CONVOLUTIONS:
+    if node.op_type in _CHANNELS_SECOND:
         return (1,)
-    if node.op_type in _PRODUCTS:
+    if node.op_type in _CHANNELS_LAST:
         return None if rank is None else (rank - 1,)
     source = None if not node.inputs or node.inputs[0] is None else str(node.inputs[0].name)
     before = shapes.get(source) if source else None
     axes = known.get(source) if source else None
-    if node.op_type == "Transpose":
-        return _transposed(axes, _attribute_ints(node, "perm"), rank)
-    if node.op_type in ("Reshape", "Flatten"):
-        return _dense(shape) or _reshaped(axes, before, shape)
-    if node.op_type == "Squeeze":
-        return _squeezed(axes, _ints(node, "axes", 1, constants), before)
-    if node.op_type == "Unsqueeze":
-        return _unsqueezed(axes, _ints(node, "axes", 1, constants), rank)
-    if node.op_type.startswith("Reduce"):
-        return _reduced(node, axes, before, constants) or _dense(shape)
-    if node.op_type in _KEPT_SHAPE and axes is not None:
+    if node.op_type in _AXES_KEPT and axes is not None:
         return axes if rank is None or before is None or rank == len(before) else None
+    moved = _moved(node, axes, before, shape, constants)
+    if moved is not None or node.op_type == "Transpose":
+        return moved
     return _broadcast(node, rank, known, shapes) or _dense(shape)
+
+
+def _moved(
+    node: ir.Node, axes: Axes | None, before: Shape, shape: Shape, constants: Mapping[str, Sequence[int]]
+) -> Axes | None:
+    """Follow the axes of the first input through an operator that rearranges them."""
+    rank = None if shape is None else len(shape)
+    found: Axes | None = None
+    if node.op_type == "Transpose":
+        found = _transposed(axes, _attribute_ints(node, "perm"), rank)
+    elif node.op_type in ("Reshape", "Flatten"):
+        found = _dense(shape) or _reshaped(axes, before, shape)
+    elif node.op_type == "Squeeze":
+        found = _squeezed(axes, _ints(node, "axes", 1, constants), before)
+    elif node.op_type == "Unsqueeze":
+        found = _unsqueezed(axes, _ints(node, "axes", 1, constants), rank)
+    elif node.op_type.startswith("Reduce"):
+        found = _reduced(node, axes, before, constants)
+    return found
 
 
 def _dense(shape: Shape) -> Axes | None:
@@ -180,6 +209,8 @@ def _reduced(node: ir.Node, axes: Axes | None, before: Shape, constants: Mapping
 
 def _broadcast(node: ir.Node, rank: int | None, known: Mapping[str, Axes], shapes: Mapping[str, Shape]) -> Axes | None:
     """Elementwise operators and concatenations: the axes of the first input that knows them, aligned at the right."""
+    if node.op_type in _REARRANGED or node.op_type.startswith("Reduce"):
+        return None
     for value in node.inputs:
         name = "" if value is None else str(value.name)
         shape = shapes.get(name)

@@ -1,8 +1,8 @@
 """ONNX graph → torch.fx.GraphModule, by partial evaluation at fixed input shapes.
 
 The graph is walked once, and every operator runs once on real tensors. What does not depend on the values of the inputs
-(weights, constants, the shape of anything, arithmetic on those) is thereby computed and becomes a buffer or a Python value;
-everything else becomes one `call_function` node. The result is a straight graph without shape arithmetic.
+(weights, constants, the shape of anything, arithmetic on those) is thereby computed and becomes a buffer or a Python
+value; everything else becomes one `call_function` node. The result is a straight graph without shape arithmetic.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, fx
 
-from onnxvis.errors import LoweringError, OnnxvisError, UnsupportedOpError
+from onnxvis.errors import LoweringError, ModelWeightsError, NoGradientError, OnnxvisError, UnsupportedOpError
+from onnxvis.fallbacks import body_of, has_body, module_of
 from onnxvis.graph import SHAPE_ONLY, ancestors, inputs_of, opset, real_inputs
 from onnxvis.model import Model
 from onnxvis.ops import Operator, bind, cuts_gradient, find
@@ -56,7 +57,7 @@ def lower(
 
     The graph computes in float32 where the file says float16. Weights are buffers: no gradient is computed for them.
     Its attribute `input_names` names its arguments in order, `output_names` its results. Each fx node carries the ONNX
-    names in `node.meta`: "onnx_node", "onnx_value", "onnx_op", and "differentiable".
+    names in `node.meta`: "onnx_node", "onnx_value", "onnx_op", and with them "shape" and "differentiable".
 
     Args:
         model: The model; it is not changed.
@@ -102,7 +103,9 @@ def _is_supported(model: Model, node: ir.Node) -> bool:
     version = opset(model.ir, node.domain)
     if find(node.op_type, version, node.domain) is not None:
         return True
-    return body_of(node, version) is not None or module_from_onnx2torch(node, version, {}) is not None
+    weights = {str(value.name): value.const_value for value in node.inputs if value is not None}
+    constants = {name: constant(tensor) for name, tensor in weights.items() if tensor is not None}
+    return has_body(node, version) or module_of(node, version, constants) is not None
 
 
 def _check_supported(model: Model, nodes: Iterable[ir.Node]) -> None:
@@ -143,7 +146,7 @@ class _Builder:
         name = self._free_name(str(value.name))
         node = self.graph.placeholder(name)
         sample = _sample(shape, dtype, self.generator)
-        node.meta = {"onnx_node": "", "onnx_value": value.name, "onnx_op": "Input", "differentiable": sample.is_floating_point()}
+        node.meta = _meta("", "Input", str(value.name), sample, differentiable=sample.is_floating_point())
         self.known[value] = Entry(sample, node, sample.is_floating_point())
 
     def add_nodes(self, nodes: Iterable[ir.Node], version: Callable[[str], int]) -> None:
@@ -152,7 +155,15 @@ class _Builder:
                 self._add_node(node, version)
             except OnnxvisError:
                 raise
-            except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            except (
+                ArithmeticError,
+                AttributeError,
+                IndexError,
+                KeyError,
+                RuntimeError,
+                TypeError,
+                ValueError,
+            ) as error:
                 raise self._failure(node, error) from error
 
     def finish(self, outputs: Sequence[ir.Value], input_names: list[str]) -> fx.GraphModule:
@@ -180,13 +191,15 @@ class _Builder:
         if operator is not None:
             self._call(node, operator, entries, attributes)
             return
-        module = module_from_onnx2torch(node, version(node.domain), self._constants(node))
+        module = module_of(node, version(node.domain), self._constants(node))
         if module is not None:
             self._call_module(node, *module)
             return
         self._add_body(node, entries, version)
 
-    def _call(self, node: ir.Node, operator: Operator, entries: Sequence[Entry | None], attributes: dict[str, Any]) -> None:
+    def _call(
+        self, node: ir.Node, operator: Operator, entries: Sequence[Entry | None], attributes: dict[str, Any]
+    ) -> None:
         function = self.replacements.get(node.op_type, operator.function)
         known = [None if entry is None else entry.sample if entry.node is None else Known.DYNAMIC for entry in entries]
         args, kwargs = bind(operator, known, attributes, len(node.outputs))
@@ -199,7 +212,9 @@ class _Builder:
         if node.op_type in self.replacements:
             self.replaced[node.op_type] = self.replaced.get(node.op_type, 0) + 1
         inputs = [self._fx(node.inputs[arg.index]) if isinstance(arg, Slot) else arg for arg in args]  # type: ignore[arg-type] # a slot has a value
-        call = self.graph.create_node("call_function", function, tuple(inputs), kwargs, name=_identifier(_first_name(node)))
+        call = self.graph.create_node(
+            "call_function", function, tuple(inputs), kwargs, name=_identifier(_first_name(node))
+        )
         reached = any(entry is not None and entry.differentiable for entry in entries)
         self._store(node, results, call, differentiable=reached and not cuts_gradient(operator, attributes))
 
@@ -218,11 +233,13 @@ class _Builder:
 
     def _add_body(self, node: ir.Node, entries: Sequence[Entry | None], version: Callable[[str], int]) -> None:
         """Lower an operator by the function body that its ONNX schema gives."""
-        body = body_of(node, version(node.domain))
+        body = body_of(node, version(node.domain), [None if entry is None else entry.sample for entry in entries])
         if body is None:
             message = f"{self.model.name}: no implementation of {node.op_type}."
             raise UnsupportedOpError(message, operators={node.op_type: [node.name]})
-        self.known.update({inner: entry for inner, entry in zip(body.inputs, entries, strict=False) if entry is not None})
+        self.known.update(
+            {inner: entry for inner, entry in zip(body.inputs, entries, strict=False) if entry is not None}
+        )
         self.add_nodes(body, lambda domain: body.opset_imports.get(domain, version(domain)))
         for outer, inner in zip(node.outputs, body.outputs, strict=False):
             self.known[outer] = self._entry(inner)
@@ -260,13 +277,10 @@ class _Builder:
             name = self._free_name(str(value.name))
             self.root.register_buffer(name, entry.sample.detach().clone())
             self.buffers[value] = self.graph.get_attr(name)
-            self.buffers[value].meta = {"onnx_node": "", "onnx_value": value.name, "onnx_op": "Constant", "differentiable": False}
+            self.buffers[value].meta = _meta("", "Constant", str(value.name), entry.sample, differentiable=False)
         return self.buffers[value]
 
     def _store(self, node: ir.Node, results: Sequence[Any], call: fx.Node | None, *, differentiable: bool) -> None:
-        meta = {"onnx_node": node.name or "", "onnx_op": node.op_type}
-        if call is not None:
-            call.meta = meta | {"onnx_value": _first_name(node), "differentiable": differentiable}
         for index, (value, result) in enumerate(zip(node.outputs, results, strict=False)):
             if not value.name:
                 continue
@@ -275,9 +289,11 @@ class _Builder:
                 source = self.graph.create_node(
                     "call_function", python_operator.getitem, (call, index), {}, name=_identifier(value.name)
                 )
-                source.meta = meta | {"onnx_value": value.name, "differentiable": differentiable}
             tensor = widened(result)
-            self.known[value] = Entry(tensor, source, differentiable and tensor.is_floating_point())
+            passes = differentiable and tensor.is_floating_point()
+            for made in () if call is None or source is None else {call, source}:
+                made.meta = _meta(node.name or "", node.op_type, value.name, tensor, differentiable=passes)
+            self.known[value] = Entry(tensor, source, passes)
 
     def _constants(self, node: ir.Node) -> dict[str, Tensor]:
         entries = {str(value.name): self._entry(value) for value in node.inputs if value is not None}
@@ -291,15 +307,77 @@ class _Builder:
         return free
 
     def _failure(self, node: ir.Node, error: Exception) -> LoweringError:
-        shapes = [tuple(self.known[value].sample.shape) for value in node.inputs if value is not None and value in self.known]
-        inputs = {str(value.name): tuple(self.known[value].sample.shape) for value in real_inputs(self.model.ir.graph) if value in self.known}
+        shapes = [
+            tuple(self.known[value].sample.shape) for value in node.inputs if value is not None and value in self.known
+        ]
+        inputs = {
+            str(value.name): tuple(self.known[value].sample.shape)
+            for value in real_inputs(self.model.ir.graph)
+            if value in self.known
+        }
         reason = " ".join(str(error).split())[:200]
         sizes = ", ".join(f"{name!r} {shape}" for name, shape in inputs.items())
         message = (
-            f"{self.model.name}: node {node.name or _first_name(node)!r} ({node.op_type}) cannot be computed on shapes {shapes} "
-            f"at input {sizes}: {reason}. Try another input size."
+            f"{self.model.name}: node {node.name or _first_name(node)!r} ({node.op_type}) cannot be computed on shapes "
+            f"{shapes} at input {sizes}: {reason}. Try another input size."
         )
         return LoweringError(message, node=node.name, op_type=node.op_type)
+
+
+def shapes_of(network: fx.GraphModule) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors that a lowered network computes, by ONNX name."""
+    return {node.meta["onnx_value"]: node.meta["shape"] for node in network.graph.nodes if "shape" in node.meta}
+
+
+def check_weights(model: Model, network: fx.GraphModule) -> None:
+    """Refuse a network with NaN in its weights.
+
+    Raises:
+        ModelWeightsError: There is one; the weight is named.
+    """
+    bad = [
+        str(node.meta["onnx_value"])
+        for node in network.graph.nodes
+        if node.op == "get_attr"
+        for tensor in [network.get_buffer(node.target)]
+        if tensor.is_floating_point() and bool(torch.isnan(tensor).any())
+    ]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        message = f"{model.name} has NaN in weight {bad[0]!r}{more}, which the target needs. Train or export it again."
+        raise ModelWeightsError(message, weights=bad)
+
+
+def check_gradient(model: Model, network: fx.GraphModule, name: str) -> None:
+    """Refuse a network whose first output no gradient reaches.
+
+    Raises:
+        NoGradientError: All ways are cut; the cutting nodes are named.
+    """
+    output = next(node for node in network.graph.nodes if node.op == "output")
+    first = output.args[0][0] if isinstance(output.args[0], tuple) else output.args[0]
+    if first.meta["differentiable"]:
+        return
+    cuts = [
+        f"{node.meta['onnx_node'] or node.meta['onnx_value']!r} ({node.meta['onnx_op']})"
+        for node in network.graph.nodes
+        if node.op in ("call_function", "call_module")
+        and not node.meta["differentiable"]
+        and any(source.meta["differentiable"] for source in node.all_input_nodes)
+    ]
+    where = ", ".join(cuts[:3]) or "the whole graph"
+    message = f"No gradient reaches {name!r} of {model.name}: it is cut at {where}. Take a target before that."
+    raise NoGradientError(message, nodes=cuts)
+
+
+def _meta(node: str, op_type: str, value: str, sample: Tensor, *, differentiable: bool) -> dict[str, Any]:
+    return {
+        "onnx_node": node,
+        "onnx_op": op_type,
+        "onnx_value": value,
+        "shape": tuple(sample.shape),
+        "differentiable": differentiable,
+    }
 
 
 def _as_tuple(result: Any) -> tuple[Any, ...]:
@@ -324,11 +402,3 @@ def _identifier(name: str) -> str:
     """Write an ONNX name as a Python identifier."""
     text = re.sub(r"\W", "_", name)
     return text if text and not text[0].isdigit() else f"_{text}"
-
-
-def body_of(node, version):
-    return None
-
-
-def module_from_onnx2torch(node, version, constants):
-    return None

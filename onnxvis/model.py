@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx_ir as ir
+import onnx_ir
 from google.protobuf.message import DecodeError
 from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
@@ -59,17 +60,26 @@ class Model:
         path: Where it came from, if from a file.
         sha256: The checksum of the file's bytes.
         ir: The graph, functions inlined and nodes sorted. Do not change it.
+        known_shapes: Shapes that have been found by running the model, by tensor name.
     """
 
     name: str
     path: Path | None
     sha256: str
-    ir: ir.Model = field(repr=False)
+    ir: onnx_ir.Model = field(repr=False)
+    known_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+
+    def at(self, shapes: Mapping[str, tuple[int, ...]]) -> Model:
+        """Return the same model with these tensors known to have these shapes."""
+        return dataclasses.replace(self, known_shapes={**self.known_shapes, **shapes})
 
     @functools.cached_property
     def tensors(self) -> Mapping[str, TensorSpec]:
-        """Types and shapes by tensor name, as far as ONNX's inference finds them."""
-        return inferred(self.ir)
+        """Types and shapes by tensor name, as far as ONNX's inference finds them, or running has."""
+        specs = inferred(self.ir)
+        for name, shape in self.known_shapes.items():
+            specs[name] = TensorSpec(name, specs[name].dtype if name in specs else "UNDEFINED", shape)
+        return specs
 
     @functools.cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -84,17 +94,17 @@ class Model:
     @functools.cached_property
     def nodes(self) -> tuple[NodeSpec, ...]:
         """All float tensors that are computed from the inputs, in the order of computation."""
-        return tuple(self._node_spec(value) for value in self.float_values)
+        return tuple(self._node_spec(value) for value in self.float_values if not _is_mask(value))
 
     @functools.cached_property
-    def float_values(self) -> tuple[ir.Value, ...]:
+    def float_values(self) -> tuple[onnx_ir.Value, ...]:
         """The values behind `nodes`."""
         return tuple(value for value in computed_values(self.ir.graph) if self.spec(value).is_float)
 
     @functools.cached_property
-    def values(self) -> Mapping[str, ir.Value]:
+    def values(self) -> Mapping[str, onnx_ir.Value]:
         """The values of the main graph by tensor name."""
-        return ir.convenience.create_value_mapping(self.ir.graph, include_subgraphs=False)
+        return onnx_ir.convenience.create_value_mapping(self.ir.graph, include_subgraphs=False)
 
     @functools.cached_property
     def names(self) -> NameIndex:
@@ -127,12 +137,12 @@ class Model:
             names = text.splitlines()
         return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
-    def spec(self, value: ir.Value) -> TensorSpec:
+    def spec(self, value: onnx_ir.Value) -> TensorSpec:
         """Return the type and shape of a value of the graph."""
         name = str(value.name)
         return self.tensors.get(name) or TensorSpec(name, "UNDEFINED", None)
 
-    def _node_spec(self, value: ir.Value) -> NodeSpec:
+    def _node_spec(self, value: onnx_ir.Value) -> NodeSpec:
         node = value.producer()
         shape = self.spec(value).shape
         axis = self.channel_axes.get(str(value.name))
@@ -148,10 +158,18 @@ class Model:
         )
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: opset {self.opset}, {len(self.ir.graph)} nodes, by {self.ir.producer_name or 'unknown'}"]
+        lines = [
+            f"{self.name}: opset {self.opset}, {len(self.ir.graph)} nodes, by {self.ir.producer_name or 'unknown'}"
+        ]
         lines += [f"  input   {spec}" for spec in self.inputs]
         lines += [f"  output  {spec}" for spec in self.outputs]
         return "\n".join(lines)
+
+
+def _is_mask(value: onnx_ir.Value) -> bool:
+    """Old opsets declare the mask of a Dropout as floats."""
+    node = value.producer()
+    return node is not None and node.op_type == "Dropout" and value is not node.outputs[0]
 
 
 def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Model) -> Model:
@@ -204,20 +222,24 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
         message = f"{name} {kind} ({len(content)} bytes cannot be parsed as a ModelProto). Copy or export it again."
         raise ModelFileError(message) from error
     if not proto.HasField("graph"):
-        message = f"{name} holds no graph ({len(content)} bytes): not an ONNX model, or truncated. Copy or export it again."
+        message = (
+            f"{name} holds no graph ({len(content)} bytes): not an ONNX model, or truncated. Copy or export it again."
+        )
         raise ModelFileError(message)
     return proto
 
 
 def _checked(proto: onnx.ModelProto, name: str, path: Path | None, checksum: Any) -> Model:
     if not proto.opset_import:
-        message = f"{name} imports no operator set, so its operators have no meaning. Export it again, or add opset_import."
+        message = (
+            f"{name} imports no operator set, so its operators have no meaning. Export it again, or add opset_import."
+        )
         raise InvalidModelError(message)
     _check_external_data(proto, name, path)
     try:
-        model = ir.from_proto(proto)
+        model = onnx_ir.from_proto(proto)
         if path is not None:
-            ir.external_data.set_base_dir(model.graph, path.parent)
+            onnx_ir.external_data.set_base_dir(model.graph, path.parent)
         if model.functions:
             InlinePass()(model)
         TopologicalSortPass()(model)
@@ -240,7 +262,8 @@ def _check_external_data(proto: onnx.ModelProto, name: str, path: Path | None) -
     ]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ExternalDataError(f"{name}: {problems[0]}{more}", problems=problems)
+        message = f"{name}: {problems[0]}{more}."
+        raise ExternalDataError(message, problems=problems)
 
 
 def _external_problem(tensor: onnx.TensorProto, path: Path | None) -> str | None:
@@ -251,7 +274,9 @@ def _external_problem(tensor: onnx.TensorProto, path: Path | None) -> str | None
     folder = path.parent.resolve()
     file = (folder / location).resolve()
     if not location or Path(location).is_absolute() or not file.is_relative_to(folder):
-        return f"weight {tensor.name!r} points to {location!r}, outside the model's folder; save the model with its data beside it"
+        return (
+            f"weight {tensor.name!r} points to {location!r}, outside the model's folder; save its data beside the model"
+        )
     if not file.is_file():
         return f"weight {tensor.name!r} needs the file {location!r} beside the model; copy it there too"
     return _too_short(tensor, entries, file)
@@ -262,7 +287,7 @@ def _too_short(tensor: onnx.TensorProto, entries: Mapping[str, str], file: Path)
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
     except ValueError:
         return f"weight {tensor.name!r} has an offset or length that is not a number; export the model again"
-    bits = ir.DataType(tensor.data_type).bitwidth if tensor.data_type in set(ir.DataType) else 0
+    bits = onnx_ir.DataType(tensor.data_type).bitwidth if tensor.data_type in set(onnx_ir.DataType) else 0
     needed = offset + max(length, int(np.prod(tensor.dims, dtype=object)) * bits // 8)
     if offset < 0 or length < 0 or file.stat().st_size < needed:
         return (
@@ -282,10 +307,10 @@ def _tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
     return tensors
 
 
-def _small_integers(graph: ir.Graph) -> dict[str, list[int]]:
+def _small_integers(graph: onnx_ir.Graph) -> dict[str, list[int]]:
     found = {}
     for value in [*graph.initializers.values(), *(output for node in graph for output in node.outputs)]:
-        tensor = ir.convenience.get_const_tensor(value)
+        tensor = onnx_ir.convenience.get_const_tensor(value)
         if tensor is not None and tensor.size <= _SMALL and tensor.dtype.is_integer():
             found[str(value.name)] = [int(number) for number in tensor.numpy().reshape(-1)]
     return found

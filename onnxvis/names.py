@@ -1,7 +1,7 @@
 """Where a person's word for a layer meets the names that an exporter wrote.
 
-A name is matched, in this order, as: exact node name, exact tensor name, exporter scope (the last tensor computed in that
-scope), path suffix, unique substring, `OpType:k` (k-th node of that type, from 0).
+A name is matched, in this order, as: exact node name, exact tensor name, exporter scope (the last tensor computed in
+that scope), path suffix, unique substring, `OpType:k` (k-th node of that type, from 0).
 """
 
 from __future__ import annotations
@@ -48,23 +48,22 @@ class NameIndex:
             if len(found) == 1:
                 return found[0]
             if found:
-                raise AmbiguousNodeError(
-                    f"{query!r} in {source} can mean {len(found)} tensors: {self._listed(found)}. "
-                    "Write more of the name.",
-                    query=query,
-                    candidates=[self.short_name(value) for value in found],
-                )
+                listed = self._listed(found)
+                message = f"{query!r} in {source} can mean {len(found)} tensors: {listed}. Write more of the name."
+                raise AmbiguousNodeError(message, query=query, candidates=self._short(found))
         nearest = self._nearest(query)
-        raise UnknownNodeError(
+        message = (
             f"No node matches {query!r} in {source} ({len(self.graph)} nodes). Nearest: {self._listed(nearest)}. "
-            f"'onnxvis nodes {source}' lists all.",
-            query=query,
-            candidates=[self.short_name(value) for value in nearest],
+            f"'onnxvis nodes {source}' lists all."
         )
+        raise UnknownNodeError(message, query=query, candidates=self._short(nearest))
 
     def short_name(self, value: ir.Value) -> str:
         """Return the shortest readable name that finds this value again."""
         return self._short_names.get(value) or str(value.name)
+
+    def _short(self, values: Sequence[ir.Value]) -> list[str]:
+        return [self.short_name(value) for value in values]
 
     @functools.cached_property
     def _short_names(self) -> dict[ir.Value, str]:
@@ -112,9 +111,7 @@ class NameIndex:
     def _substring(self, query: str) -> list[ir.Value]:
         for fold in (str, str.lower):
             found = [
-                value
-                for value in self.candidates
-                if any(fold(query) in fold(name) for name in self._names_of(value))
+                value for value in self.candidates if any(fold(query) in fold(name) for name in self._names_of(value))
             ]
             if found:
                 return found
@@ -191,7 +188,11 @@ class NameIndex:
 def _shape(value: ir.Value) -> str:
     if value.shape is None:
         return ""
-    return "(" + ", ".join("?" if dim is None else str(dim) for dim in value.shape.simple()) + ")"
+    return "(" + ", ".join(_dim(dim) for dim in value.shape) + ")"
+
+
+def _dim(dim: int | ir.SymbolicDim) -> str:
+    return str(dim) if isinstance(dim, int) else dim.value or "?"
 
 
 def _op_type(value: ir.Value) -> str:

@@ -30,8 +30,8 @@ class _Session(Protocol):
 class Oracle:
     """A session over the original model with more tensors as outputs, unoptimized, on the CPU.
 
-    onnxruntime knows operator sets only up to some version; a newer file in which no operator has changed since is run at
-    that version, and any other by the ONNX project's reference implementation. `engine` says which it was.
+    onnxruntime knows operator sets only up to some version; a newer file in which no operator has changed since is run
+    at that version, and any other by the ONNX project's reference implementation. `engine` says which it was.
 
     Args:
         model: The model.
@@ -50,7 +50,7 @@ class Oracle:
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
         """Return the observed tensors for these inputs; arrays are converted to the types that the file declares."""
-        typed = {name: np.ascontiguousarray(_typed(array, self.types[name])) for name, array in feeds.items() if name in self.types}
+        typed = {name: _typed(array, self.types[name]) for name, array in feeds.items() if name in self.types}
         try:
             values = self._session.run(self.tensors, typed)
         except Exception as error:
@@ -84,7 +84,8 @@ def _session(model: Model, proto: onnx.ModelProto) -> tuple[str, _Session]:
         if "opset" in str(error).lower() and not _has_external_data(model):
             return "onnx.reference", ReferenceEvaluator(proto)  # type: ignore[return-value] # returns the same as a session
         reason = " ".join(str(error).split())[:300]
-        message = f"onnxruntime {onnxruntime.__version__} refuses {model.name}: {reason}. Export it again, or update onnxruntime."
+        engine = f"onnxruntime {onnxruntime.__version__}"
+        message = f"{engine} refuses {model.name}: {reason}. Export it again, or update onnxruntime."
         raise OracleError(message, reason=reason) from error
 
 
@@ -102,7 +103,7 @@ def _onnxruntime(model: Model, proto: onnx.ModelProto) -> _Session:
 
 
 def _at_known_versions(proto: onnx.ModelProto) -> onnx.ModelProto | None:
-    """Declare an older operator set where that changes the meaning of no node; None where it would, or is not needed."""
+    """Declare an older operator set where that changes the meaning of no node; else None."""
     newest = _newest_opset()
     declared = next((entry for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
     if declared is None or declared.version <= newest or not _same_meaning(proto.graph, declared.version, newest):
@@ -154,4 +155,4 @@ def _has_external_data(model: Model) -> bool:
 
 
 def _typed(array: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
-    return array.astype(ir.DataType[dtype].numpy()) if dtype != "UNDEFINED" else array
+    return np.ascontiguousarray(array if dtype == "UNDEFINED" else array.astype(ir.DataType[dtype].numpy()))

@@ -1,11 +1,12 @@
 """Types and shapes of all tensors, by the ONNX project's own shape inference.
 
-Inference and the checker see a skeleton of the model: external weights become inputs, so that nothing large is read, and the
-experimental operators that ONNX has withdrawn, but that onnxruntime still runs, are written as standard ones.
+Inference and the checker see a skeleton of the model: external weights become inputs so that nothing large is read, and
+the experimental operators that ONNX has withdrawn, but that onnxruntime still runs, are written as standard ones.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,9 @@ class TensorSpec:
 
 def skeleton(model: ir.Model) -> onnx.ModelProto:
     """Write the model without external weights and without withdrawn operators."""
-    external = [value for value in model.graph.initializers.values() if isinstance(value.const_value, ir.ExternalTensor)]
+    external = [
+        value for value in model.graph.initializers.values() if isinstance(value.const_value, ir.ExternalTensor)
+    ]
     proto = ir.to_proto(model)
     names = {value.name for value in external}
     kept = [tensor for tensor in proto.graph.initializer if tensor.name not in names]
@@ -67,11 +70,9 @@ def inferred(model: ir.Model) -> dict[str, TensorSpec]:
     What it cannot infer (custom operators, shapes computed from values) is missing or has None in its shape.
     """
     proto = skeleton(model)
-    try:
+    # Inference gives up on some models that run; then the declared shapes remain.
+    with contextlib.suppress(onnx.shape_inference.InferenceError, ValueError, RuntimeError):
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
-        # Inference gives up on some models that run; the declared shapes remain.
-        pass  # noqa: SIM105 - the reason needs its place
     infos = [*proto.graph.input, *proto.graph.value_info, *proto.graph.output]
     specs = {info.name: _spec(info) for info in infos}
     for tensor in proto.graph.initializer:

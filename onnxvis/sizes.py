@@ -8,6 +8,8 @@ from onnxvis.errors import InputError, UnknownSizeError
 from onnxvis.model import Model
 from onnxvis.shapes import TensorSpec
 
+_COLORS = (1, 3, 4)
+
 InputShapes = Mapping[str, Sequence[int]] | Sequence[int]
 
 
@@ -40,9 +42,50 @@ def input_shapes(
     open_dims = {name: shape for name, shape in resolved.items() if any(dim is None for dim in shape)}
     if open_dims:
         listed = "; ".join(_described(specs[name], shape) for name, shape in open_dims.items())
-        message = f"{model.name} leaves sizes open: {listed}. Give them: --size 224 (or HEIGHTxWIDTH), input_shapes= in Python."
+        remedy = "Give them: --size 224 (or HEIGHTxWIDTH), input_shapes= in Python."
+        message = f"{model.name} leaves sizes open: {listed}. {remedy}"
         raise UnknownSizeError(message, inputs=sorted(open_dims))
     return {name: tuple(dim for dim in shape if dim is not None) for name, shape in resolved.items()}
+
+
+def image_shapes(
+    model: Model, size: tuple[int, int], names: Iterable[str], wrt: str | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the image inputs at a size of (height, width) pixels.
+
+    Args:
+        model: The model.
+        size: The wanted (height, width).
+        names: The inputs to look at.
+        wrt: The one to give the size to; None: all whose size is open, else the first image.
+
+    Raises:
+        InputError: None of them is an image.
+        UnknownSizeError: An input's number of channels is open too.
+    """
+    wanted = set(names) if wrt is None else {wrt}
+    images = [spec for spec in model.inputs if spec.name in wanted and _takes_size(spec)]
+    if not images:
+        message = f"Size {size[0]}x{size[1]} fits no input of {model.name}: none is an image (N, C, H, W)."
+        raise InputError(message, size=size)
+    is_open = [spec for spec in images if any(not isinstance(dim, int) for dim in (spec.shape or ())[1:])]
+    return {spec.name: _sized(spec, size) for spec in is_open or images[:1]}
+
+
+def _takes_size(spec: TensorSpec) -> bool:
+    return spec.is_float and spec.shape is not None and len(spec.shape) == len("NCHW")
+
+
+def _sized(spec: TensorSpec, size: tuple[int, int]) -> tuple[int, ...]:
+    dims = list(spec.shape or ())
+    first = 1 if dims[3] in _COLORS and dims[1] not in _COLORS else 2
+    dims[0] = dims[0] if isinstance(dims[0], int) else 1
+    dims[first : first + 2] = size
+    if not all(isinstance(dim, int) for dim in dims):
+        example = f"input_shapes={{{spec.name!r}: (1, 3, {size[0]}, {size[1]})}}"
+        message = f"Input {spec.name!r} leaves its number of channels open. Give {example} in Python."
+        raise UnknownSizeError(message, inputs=[spec.name])
+    return tuple(int(dim) for dim in dims if dim is not None)
 
 
 def _by_name(model: Model, given: InputShapes | None) -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +13,11 @@ from onnxvis.model import Model
 
 Filters = int | str | Sequence[int | str] | None
 
+_SHOWN = 20
 _SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"})
-_REARRANGING = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"})
+_REARRANGING = frozenset(
+    {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast", "Clip"}
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def resolve(
     """Find the unit that a name and filter numbers (or class names) mean.
 
     Args:
-        model: The model, with its inputs at known shapes for the surest channel axis.
+        model: The model; with known shapes (`Model.at`), more channel axes can be told.
         node: Any name of a node, tensor or scope; None: the first output.
         filters: Channel indices (negative ones count from the end) or class names; None: the whole tensor.
         channel_axis: Where the channels are, if that cannot be told from the graph.
@@ -103,14 +105,6 @@ def resolve(
     )
 
 
-def with_shape(target: Target, shape: tuple[int, ...]) -> Target:
-    """Return the target with the shape that its tensor really has, its filters checked against it."""
-    axis = target.channel_axis
-    if target.filters and axis is not None:
-        _check_range(target.name, target.filters, shape[axis])
-    return dataclasses.replace(target, shape=shape)
-
-
 def _value(model: Model, node: str | None) -> ir.Value:
     if node is None:
         if not model.ir.graph.outputs:
@@ -123,7 +117,13 @@ def _value(model: Model, node: str | None) -> ir.Value:
 def _check_visualizable(model: Model, value: ir.Value) -> None:
     spec = model.spec(value)
     node = value.producer()
-    kind = "an input of the model" if value.is_graph_input() else "a constant" if node is None else f"computed by {node.op_type}"
+    kind = (
+        "an input of the model"
+        if value.is_graph_input()
+        else "a constant"
+        if node is None
+        else f"computed by {node.op_type}"
+    )
     remedy = f"'onnxvis nodes {model.name}' lists what can be visualized."
     if not spec.is_float:
         message = f"Tensor {spec.name!r} ({kind}) holds {spec.dtype}, not floats: no gradient reaches it. {remedy}"
@@ -210,7 +210,8 @@ def _label_index(model: Model, name: str, label: str, count: int | str | None) -
         raise FilterError(message, filter=label)
     folded = [known.casefold() for known in labels]
     if label.casefold() not in folded:
-        message = f"{name!r} has no class {label!r}. Its classes: {', '.join(labels[:20])}{', ...' if len(labels) > 20 else ''}."  # noqa: PLR2004 - the twenty shown
+        shown = ", ".join(labels[:_SHOWN]) + (", ..." if len(labels) > _SHOWN else "")
+        message = f"{name!r} has no class {label!r}. Its classes: {shown}."
         raise FilterError(message, filter=label)
     return folded.index(label.casefold())
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import torch
 from torch import Tensor, fx
 
@@ -55,7 +56,7 @@ class Verification:
         ok: Whether all tensors agree within the tolerance.
         max_abs_error: The largest absolute error of all tensors.
         max_rel_error: The largest relative error of all tensors.
-        first_divergence: The short name of the first node, in the order of computation, that disagrees; None if none does.
+        first_divergence: The short name of the first node, in the order of computation, that disagrees, or None.
         tolerance: The relative error that is accepted.
         engine: What it was compared against.
         comparisons: Each tensor.
@@ -76,8 +77,8 @@ class Verification:
         if self.ok:
             return f"torch agrees with {self.engine} at {count} to {self.max_rel_error:.1e} relative"
         return (
-            f"torch disagrees with {self.engine}: relative error {self.max_rel_error:.1e} (tolerance {self.tolerance:.0e}), "
-            f"first at {self.first_divergence!r}"
+            f"torch disagrees with {self.engine}: relative error {self.max_rel_error:.1e} "
+            f"(tolerance {self.tolerance:.0e}), first at {self.first_divergence!r}"
         )
 
 
@@ -180,7 +181,8 @@ def is_half(model: Model) -> bool:
 def _comparable(model: Model) -> tuple[list[str], list[str]]:
     """Return the names of the tensors that can be computed, and the short names of those that cannot."""
     missing = set(unsupported(model))
-    names, skipped = [], []
+    names: list[ir.Value] = []
+    skipped: list[ir.Value] = []
     for value in model.float_values:
         blocked = bool(missing) and not missing.isdisjoint(ancestors([value]))
         (skipped if blocked else names).append(value)

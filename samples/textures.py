@@ -1,4 +1,4 @@
-"""Draw the eighteen textures that the sample network tells apart.
+"""Draw the seventeen textures that the sample network tells apart.
 
 The law that all of them obey: a texture is a signed distance in pixels, negative inside the foreground, over
 coordinates that have been turned, sheared and shifted a little. `paint` gives any of them colors, soft edges, uneven
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Texture = Callable[[Generator, Floats, Floats], Floats]
 
 SIZE = 64  # pixels
-TILT = 8.0  # degrees, either way
+TILT = 6.0  # degrees, either way
 
 
 def stripes(position: Floats, period: float, width: float) -> Floats:
@@ -113,59 +113,52 @@ def honeycomb(rng: Generator, x: Floats, y: Floats) -> Floats:
 
 def waves(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw bands that undulate smoothly."""
-    length = rng.uniform(20, 36)
-    height = length * rng.uniform(0.16, 0.24)
-    return bands(rng, y + height * np.sin(2 * np.pi * x / length)) * 0.7
+    length = rng.uniform(22, 34)
+    height = length * rng.uniform(0.12, 0.16)
+    return bands(rng, y + height * np.sin(2 * np.pi * x / length)) * 0.8
 
 
 def zigzags(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw bands that turn at sharp corners."""
-    length = rng.uniform(16, 28)
-    slope = rng.uniform(0.9, 1.4)
+    length = rng.uniform(14, 24)
+    slope = rng.uniform(1.1, 1.6)
     return bands(rng, y + slope * stripes(x, length, 0)) * 0.6
-
-
-def spirals(rng: Generator, x: Floats, y: Floats) -> Floats:
-    """Draw one spiral that unwinds about a point near the middle."""
-    period = rng.uniform(8, 15)
-    angle = np.arctan2(y, x) / (2 * np.pi) + rng.uniform()
-    return stripes(np.hypot(x, y) - period * angle, period, period * rng.uniform(0.35, 0.6))
 
 
 def dots(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw small filled discs in rows."""
-    period = rng.uniform(9, 18)
+    period = rng.uniform(10, 17)
     u, v = cells(rng, x, y, period, 0.04)
     return np.hypot(u, v) - period * rng.uniform(0.22, 0.34)
 
 
 def rings(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw circles with empty centers."""
-    period = rng.uniform(19, 34)
+    period = rng.uniform(20, 29)
     u, v = cells(rng, x, y, period, 0.06)
-    return np.abs(np.hypot(u, v) - period * rng.uniform(0.3, 0.38)) - period * rng.uniform(0.05, 0.09)
+    return np.abs(np.hypot(u, v) - period * rng.uniform(0.3, 0.36)) - period * rng.uniform(0.06, 0.09)
 
 
 def crosses(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw separate plus signs."""
-    period = rng.uniform(15, 28)
+    period = rng.uniform(17, 25)
     u, v = np.abs(cells(rng, x, y, period, 0.05))
-    reach, half = period * rng.uniform(0.34, 0.4), period * rng.uniform(0.07, 0.12)
+    reach, half = period * rng.uniform(0.36, 0.41), period * rng.uniform(0.09, 0.12)
     return np.minimum(np.maximum(u - reach, v - half), np.maximum(v - reach, u - half))
 
 
 def triangles(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw filled triangles that stand on their base."""
-    period = rng.uniform(16, 30)
+    period = rng.uniform(18, 27)
     u, v = cells(rng, x, y, period, 0.05)
     return np.maximum(v, np.abs(u) * np.sqrt(3) / 2 - v / 2) - period * rng.uniform(0.17, 0.21)
 
 
 def stars(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw filled five-pointed stars."""
-    period = rng.uniform(22, 38)
+    period = rng.uniform(24, 33)
     u, v = cells(rng, x, y, period, 0.05)
-    tip = period * rng.uniform(0.38, 0.46)
+    tip = period * rng.uniform(0.36, 0.42)
     # Fold the plane onto half a point of the star: one straight edge from the tip to the notch is left.
     sector = 2 * np.pi / 5
     angle = np.abs((np.arctan2(u, -v) + sector / 2) % sector - sector / 2)
@@ -205,7 +198,6 @@ TEXTURES: dict[str, Texture] = {
         honeycomb,
         waves,
         zigzags,
-        spirals,
         dots,
         rings,
         crosses,
@@ -240,8 +232,9 @@ def paint(rng: Generator, distance: Floats) -> NDArray[np.float32]:
     coverage = np.clip(0.5 - distance / rng.uniform(1, 2.5), 0, 1)
     background, foreground = colors(rng)
     image = background[:, None, None] + (foreground - background)[:, None, None] * coverage
-    light = 1 + 0.15 * np.clip(smooth_field(rng, distance.shape, distance.shape[0] / 5), -1.5, 1.5)
-    grain = rng.normal(0, rng.uniform(0, 0.06), image.shape)
+    rows, columns = (np.linspace(-1, 1, length) for length in distance.shape)
+    light = 1 + rng.uniform(-0.15, 0.15) * rows[:, None] + rng.uniform(-0.15, 0.15) * columns
+    grain = rng.normal(0, rng.uniform(0, 0.1), image.shape)
     return np.clip(image * light + grain, 0, 1).astype(np.float32)
 
 

@@ -91,15 +91,16 @@ def needed(requirements: list[Requirement]) -> Iterator[Requirement]:
 def test_the_wheel_holds_the_package_and_nothing_else(distributions: tuple[Path, Path]) -> None:
     names = set(zipfile.ZipFile(distributions[1]).namelist())
     about = {name for name in names if name.startswith(f"onnxvis-{PROJECT['version']}.dist-info/")}
-    package = {str(path.relative_to(ROOT)) for path in (ROOT / "onnxvis").rglob("*.py")} | {"onnxvis/py.typed"}
-    assert names - about == package
+    files = (path for path in (ROOT / "onnxvis").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    assert names - about == {path.relative_to(ROOT).as_posix() for path in files}
+    assert "onnxvis/py.typed" in names
     assert {name.split("/", 1)[1] for name in about} >= {"METADATA", "entry_points.txt", "licenses/LICENSE"}
 
 
 def test_the_source_distribution_holds_files_of_the_repository_only(distributions: tuple[Path, Path]) -> None:
     with tarfile.open(distributions[0]) as archive:
         names = {member.name.split("/", 1)[1] for member in archive.getmembers() if member.isfile()}
-    assert names - {str(path.relative_to(ROOT)) for path in repository_files()} == {"PKG-INFO"}
+    assert names - {path.relative_to(ROOT).as_posix() for path in repository_files()} == {"PKG-INFO"}
     assert names >= {"LICENSE", "Makefile", "constraints.txt", "pyproject.toml", "tests/test_packaging.py"}
 
 

@@ -18,8 +18,29 @@ from onnxvis.ops import (
     reduction,
     resize,
     shape,
-    window,
+    spatial,
 )
 from onnxvis.ops.bind import Known, Slot, bind
 from onnxvis.ops.cast import cuts_gradient
 from onnxvis.ops.table import Operator, entries, find
+
+FAMILIES = (
+    activation,
+    cast,
+    constant,
+    conv,
+    elementwise,
+    indexing,
+    linear,
+    logic,
+    normalization,
+    pad,
+    pool,
+    reduction,
+    resize,
+    shape,
+    spatial,
+)
+"""The modules whose import has filled the table."""
+
+__all__ = ["FAMILIES", "Known", "Operator", "Slot", "bind", "cuts_gradient", "entries", "find"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from onnxvis.ops.table import operator
 
@@ -18,7 +18,7 @@ def relu(X: Tensor) -> Tensor:
 @operator("LeakyRelu")
 def leaky_relu(X: Tensor, *, alpha: float = 0.01) -> Tensor:
     """X where x >= 0, else alpha x."""
-    return F.leaky_relu(X, alpha)
+    return functional.leaky_relu(X, alpha)
 
 
 @operator("PRelu", since=7)
@@ -26,32 +26,32 @@ def prelu(X: Tensor, slope: Tensor) -> Tensor:
     """X where x >= 0, else slope x; the slope broadcasts to X."""
     rank = X.ndim
     if slope.numel() == 1 or (rank > 1 and slope.shape == (X.shape[1], *[1] * (rank - 2))):
-        return F.prelu(X, slope.reshape(-1))
+        return functional.prelu(X, slope.reshape(-1))
     return torch.where(X < 0, X * slope, X)
 
 
 @operator("PRelu")
 def prelu_1(X: Tensor, slope: Tensor) -> Tensor:
     """X where x >= 0, else slope x; one slope, or one for each channel."""
-    return F.prelu(X, slope.reshape(-1))
+    return functional.prelu(X, slope.reshape(-1))
 
 
 @operator("ThresholdedRelu")
 def thresholded_relu(X: Tensor, *, alpha: float = 1.0) -> Tensor:
     """X where x > alpha, else 0."""
-    return torch.where(X > alpha, X, 0.0)
+    return torch.where(alpha < X, X, 0.0)
 
 
 @operator("Elu")
 def elu(X: Tensor, *, alpha: float = 1.0) -> Tensor:
     """X where x >= 0, else alpha (exp(x) - 1)."""
-    return F.elu(X, alpha)
+    return functional.elu(X, alpha)
 
 
 @operator("Selu", since=6)
 def selu(X: Tensor, *, alpha: float = 1.6732631921768188, gamma: float = 1.0507010221481323) -> Tensor:
     """Gamma times (x where x > 0, else alpha (exp(x) - 1))."""
-    return gamma * F.elu(X, alpha)
+    return gamma * functional.elu(X, alpha)
 
 
 @operator("Selu")
@@ -63,31 +63,31 @@ def selu_1(X: Tensor, *, alpha: float = 1.6732, gamma: float = 1.0507) -> Tensor
 @operator("Celu")
 def celu(X: Tensor, *, alpha: float = 1.0) -> Tensor:
     """max(0, x) + min(0, alpha (exp(x / alpha) - 1))."""
-    return F.celu(X, alpha)
+    return functional.celu(X, alpha)
 
 
 @operator("Gelu")
 def gelu(X: Tensor, *, approximate: str = "none") -> Tensor:
     """X times the normal distribution function of x; `approximate` is "none" or "tanh"."""
-    return F.gelu(X, approximate=approximate)
+    return functional.gelu(X, approximate=approximate)
 
 
 @operator("Mish")
 def mish(X: Tensor) -> Tensor:
     """X tanh(softplus(x))."""
-    return F.mish(X)
+    return functional.mish(X)
 
 
 @operator("Swish")
 def swish(X: Tensor, *, alpha: float = 1.0) -> Tensor:
     """X sigmoid(alpha x)."""
-    return F.silu(X) if alpha == 1 else X * torch.sigmoid(alpha * X)
+    return functional.silu(X) if alpha == 1 else X * torch.sigmoid(alpha * X)
 
 
 @operator("HardSwish")
 def hard_swish(X: Tensor) -> Tensor:
     """X max(0, min(1, x / 6 + 1 / 2))."""
-    return F.hardswish(X)
+    return functional.hardswish(X)
 
 
 @operator("Sigmoid")
@@ -117,19 +117,19 @@ def scaled_tanh(input: Tensor, *, alpha: float = 1.0, beta: float = 1.0) -> Tens
 @operator("Softplus")
 def softplus(X: Tensor) -> Tensor:
     """log(1 + exp(x))."""
-    return F.softplus(X)
+    return functional.softplus(X)
 
 
 @operator("ParametricSoftplus")
 def parametric_softplus(X: Tensor, *, alpha: float = 1.0, beta: float = 1.0) -> Tensor:
     """Alpha log(1 + exp(beta x)); experimental in opset 1, and still in old files."""
-    return alpha * F.softplus(beta * X)
+    return alpha * functional.softplus(beta * X)
 
 
 @operator("Softsign")
 def softsign(input: Tensor) -> Tensor:
     """X / (1 + |x|)."""
-    return F.softsign(input)
+    return functional.softsign(input)
 
 
 @operator("Shrink")

@@ -55,7 +55,11 @@ def cuts_gradient(operator: Operator, attributes: Mapping[str, Any]) -> bool:
 
 
 def _converted(input: Tensor, dtype: torch.dtype, saturate: int) -> Tensor:
-    if saturate and dtype in _FLOAT8:
-        limit = torch.finfo(dtype).max
-        input = input.clamp(-limit, limit)
+    if dtype not in _FLOAT8:
+        return input.to(dtype)
+    limit = torch.finfo(dtype).max
+    if saturate:
+        return input.clamp(-limit, limit).to(dtype)
+    if dtype == torch.float8_e4m3fn:  # which torch saturates; half a step above the largest number is rounded down
+        input = input.masked_fill(input.abs() > limit * 29 / 28, torch.nan)
     return input.to(dtype)

@@ -17,9 +17,7 @@ _TORCH_REDUCTION = {"mul": "prod", "max": "amax", "min": "amin"}
 
 
 @operator("Slice")
-def slice_axes(
-    data: Tensor, starts: Ints, ends: Ints, axes: Ints | None = None, steps: Ints | None = None
-) -> Tensor:
+def slice_axes(data: Tensor, starts: Ints, ends: Ints, axes: Ints | None = None, steps: Ints | None = None) -> Tensor:
     """Take every step-th element from start to end (exclusive) along each of `axes`, as far as there are any."""
     index = [slice(None)] * data.ndim
     turned = []
@@ -186,6 +184,6 @@ def _slice(start: int, end: int, step: int, size: int) -> slice:
     """Return the elements in ascending order; a negative step is left to the caller to turn around."""
     start, end = (value + size if value < 0 else value for value in (start, end))
     if step > 0:
-        return slice(min(max(start, 0), size), min(max(end, 0), size), step)
+        return slice(min(max(start, 0), size), min(max(end, 0), size), min(step, size + 1))
     positions = range(min(max(start, 0), size - 1), min(max(end, -1), size - 1), step)
-    return slice(positions[-1], positions[0] + 1, -step) if positions else slice(0, 0)
+    return slice(positions[-1], positions[0] + 1, min(-step, size + 1)) if positions else slice(0, 0)

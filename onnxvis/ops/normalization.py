@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from onnxvis.errors import UnsupportedOpError
 from onnxvis.ops.table import Floats, Ints, operator
 
 
-@operator("BatchNormalization", since=9)
+@operator("BatchNormalization", since=14)
 def batch_normalization(
     X: Tensor,
     scale: Tensor,
@@ -32,7 +32,7 @@ def batch_normalization(
     if training_mode:
         message = "BatchNormalization with training_mode=1 is not implemented; export the model in evaluation mode"
         raise UnsupportedOpError(message, op_type="BatchNormalization")
-    Y = F.batch_norm(X, input_mean, input_var, scale, B, training=False, eps=epsilon)
+    Y = functional.batch_norm(X, input_mean, input_var, scale, B, training=False, eps=epsilon)
     return Y if outputs == 1 else (Y, input_mean, input_var, input_mean, input_var)[:outputs]
 
 
@@ -72,9 +72,7 @@ def group_normalization(
 
 
 @operator("GroupNormalization", since=18)
-def group_normalization_18(
-    X: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5, num_groups: int
-) -> Tensor:
+def group_normalization_18(X: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5, num_groups: int) -> Tensor:
     """Normalize each group of channels; scale and bias are of each group."""
     channels = X.shape[1] // num_groups
     scale, bias = scale.repeat_interleave(channels), bias.repeat_interleave(channels)
@@ -96,9 +94,9 @@ def layer_normalization(
     del stash_type
     shape = X.shape[axis:]
     if Scale.shape == shape and (B is None or B.shape == shape):
-        Y = F.layer_norm(X, shape, Scale, B, epsilon)
+        Y = functional.layer_norm(X, shape, Scale, B, epsilon)
     else:
-        Y = F.layer_norm(X, shape, eps=epsilon) * Scale
+        Y = functional.layer_norm(X, shape, eps=epsilon) * Scale
         Y = Y if B is None else Y + B
     if outputs == 1:
         return Y
@@ -115,16 +113,16 @@ def rms_normalization(
     del stash_type
     shape = X.shape[axis:]
     if scale.shape == shape:
-        return F.rms_norm(X, shape, scale, epsilon)
-    return F.rms_norm(X, shape, None, epsilon) * scale
+        return functional.rms_norm(X, shape, scale, epsilon)
+    return functional.rms_norm(X, shape, None, epsilon) * scale
 
 
 @operator("LRN")
 def lrn(X: Tensor, *, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0, size: int) -> Tensor:
     """X / (bias + alpha mean(x^2) over `size` neighboring channels)^beta; an even size has one more channel above."""
     below, above = (size - 1) // 2, size // 2
-    squares = X.square().flatten(2).unsqueeze(1) if X.ndim > 2 else X.square()[:, None, :, None]
-    mean = F.avg_pool2d(F.pad(squares, [0, 0, below, above]), (size, 1), 1)
+    squares = X.square().reshape(X.shape[0], 1, X.shape[1], -1)
+    mean = functional.avg_pool2d(functional.pad(squares, [0, 0, below, above]), (size, 1), 1)
     return X / (bias + alpha * mean.reshape(X.shape)) ** beta
 
 
@@ -142,6 +140,15 @@ def mean_variance_normalization(X: Tensor, *, axes: Ints = (0, 2, 3)) -> Tensor:
     return (X - mean) / (variance.sqrt() + 1e-9)
 
 
+@operator("MeanVarianceNormalization")
+def mean_variance_normalization_1(input: Tensor, *, across_channels: int = 0, normalize_variance: int = 1) -> Tensor:
+    """Normalize over the batch and space, and over channels if `across_channels`; experimental in opset 1."""
+    axes = tuple(axis for axis in range(input.ndim) if across_channels or axis != 1)
+    if normalize_variance:
+        return mean_variance_normalization(input, axes=axes)
+    return input - input.mean(axes, keepdim=True)
+
+
 @operator("Dropout", since=12)
 def dropout(
     data: Tensor,
@@ -156,8 +163,8 @@ def dropout(
     Raises:
         UnsupportedOpError: The node is in training mode.
     """
-    del ratio, seed
-    if training_mode:
+    del seed
+    if training_mode and not (isinstance(ratio, float) and ratio == 0):
         message = "Dropout with training_mode=true is not implemented; export the model in evaluation mode"
         raise UnsupportedOpError(message, op_type="Dropout")
     return data if outputs == 1 else (data, torch.ones_like(data, dtype=torch.bool))

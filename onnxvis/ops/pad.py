@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from onnxvis.errors import UnsupportedOpError
 from onnxvis.ops.table import Ints, operator
 from onnxvis.ops.window import interleave
 
 _TORCH_MODES = {"reflect": "reflect", "edge": "replicate"}
+_TORCH_RANKS = {3, 4, 5}
 
 
 @operator("Pad", since=11)
@@ -35,7 +36,7 @@ def pad(
     begins, ends = [max(b, 0) for b in begins], [max(e, 0) for e in ends]
     if mode in _TORCH_MODES and _torch_can_pad(data, begins, ends):
         last = data.ndim - 2
-        return F.pad(data, interleave(begins[-last:], ends[-last:]), mode=_TORCH_MODES[mode])
+        return functional.pad(data, interleave(begins[-last:], ends[-last:]), mode=_TORCH_MODES[mode])
     return _by_index(data, begins, ends, mode)
 
 
@@ -61,12 +62,10 @@ def _of_all_axes(pads: Ints, axes: Ints | None, rank: int) -> tuple[list[int], l
 
 
 def _constant(data: Tensor, pads: list[int], value: Tensor | float) -> Tensor:
-    while len(pads) > 2 and pads[-2:] == [0, 0]:
-        del pads[-2:]
     if not isinstance(value, Tensor):
-        return F.pad(data, pads, value=value)
-    outside = F.pad(torch.zeros_like(data, dtype=torch.bool), pads, value=True)
-    return torch.where(outside, value.reshape(()), F.pad(data, pads))
+        return functional.pad(data, pads, value=value)
+    outside = functional.pad(torch.zeros_like(data, dtype=torch.bool), pads, value=True)
+    return torch.where(outside, value.reshape(()), functional.pad(data, pads))
 
 
 def _crop(data: Tensor, begins: Sequence[int], ends: Sequence[int]) -> Tensor:
@@ -81,7 +80,7 @@ def _torch_can_pad(data: Tensor, begins: Sequence[int], ends: Sequence[int]) -> 
     """Whether `torch.nn.functional.pad` has it: spatial axes only, and less than the axis is long."""
     largest = list(map(max, begins, ends))
     fits = all(pad < size for pad, size in zip(largest, data.shape, strict=True))
-    return 3 <= data.ndim <= 5 and data.is_floating_point() and fits and not any(largest[:2])
+    return data.ndim in _TORCH_RANKS and data.is_floating_point() and fits and not any(largest[:2])
 
 
 def _by_index(data: Tensor, begins: Sequence[int], ends: Sequence[int], mode: str) -> Tensor:

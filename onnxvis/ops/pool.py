@@ -7,16 +7,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from onnxvis.errors import UnsupportedOpError
 from onnxvis.ops.table import Ints, operator
 from onnxvis.ops.window import extents, interleave, per_axis, split_pads
 
-_MAX_POOL: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-_AVERAGE_POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-_CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_OfRank = dict[int, Callable[..., Tensor]]
+_MAX_POOL: _OfRank = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
+_AVERAGE_POOL: _OfRank = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
+_CONV: _OfRank = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 
 class _Windows(NamedTuple):
@@ -54,7 +55,15 @@ def max_pool(
     outputs: int = 1,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Maximum of each window, and where it is in the flattened input; padding never wins."""
-    windows = _windows(X, kernel_shape, auto_pad, ceil_mode, dilations, pads, strides)
+    windows = _windows(
+        X,
+        kernel_shape,
+        auto_pad=auto_pad,
+        ceil_mode=ceil_mode,
+        dilations=dilations,
+        pads=pads,
+        strides=strides,
+    )
     if not X.is_floating_point():
         # 8-bit integers, which torch does not pool and float32 holds exactly.
         pooled = _max(X.float(), windows, ceil_mode).to(X.dtype)
@@ -78,7 +87,15 @@ def average_pool(
     strides: Ints | None = None,
 ) -> Tensor:
     """Mean of each window; elements of the padding count only with `count_include_pad`."""
-    windows = _windows(X, kernel_shape, auto_pad, ceil_mode, dilations, pads, strides)
+    windows = _windows(
+        X,
+        kernel_shape,
+        auto_pad=auto_pad,
+        ceil_mode=ceil_mode,
+        dilations=dilations,
+        pads=pads,
+        strides=strides,
+    )
     if windows.torch_can_pad and not windows.dilated:
         average = _AVERAGE_POOL[len(kernel_shape)]
         return average(X, kernel_shape, windows.strides, windows.begins, bool(ceil_mode), bool(count_include_pad))
@@ -102,10 +119,20 @@ def lp_pool(
     strides: Ints | None = None,
 ) -> Tensor:
     """Lp norm of each window."""
-    sums = _sums(X.abs() ** p, _windows(X, kernel_shape, auto_pad, ceil_mode, dilations, pads, strides))
+    windows = _windows(
+        X,
+        kernel_shape,
+        auto_pad=auto_pad,
+        ceil_mode=ceil_mode,
+        dilations=dilations,
+        pads=pads,
+        strides=strides,
+    )
+    sums = _sums(X.abs() ** p, windows)
     # The slope of the root at 0 is infinite: a window of zeros gets the gradient 0, not NaN.
     positive = sums > 0
-    return torch.where(positive, torch.where(positive, sums, 1.0) ** (1 / p), 0.0)
+    roots: Tensor = torch.where(positive, sums, 1.0) ** (1 / p)
+    return torch.where(positive, roots, 0.0)
 
 
 @operator("GlobalAveragePool")
@@ -123,12 +150,14 @@ def global_max_pool(X: Tensor) -> Tensor:
 @operator("GlobalLpPool")
 def global_lp_pool(X: Tensor, *, p: float = 2) -> Tensor:
     """Lp norm over all spatial axes."""
-    return torch.linalg.vector_norm(X, p, tuple(range(2, X.ndim)), keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(X, p, tuple(range(2, X.ndim)), keepdim=True)
+    return norm
 
 
 def _windows(
     X: Tensor,
     kernel: Ints,
+    *,
     auto_pad: str,
     ceil_mode: int,
     dilations: Ints | None,
@@ -160,7 +189,7 @@ def _padded(X: Tensor, windows: _Windows, value: float) -> Tensor:
     extent = extents(windows.kernel, windows.dilations)
     axes = zip(X.shape[2:], extent, windows.strides, windows.begins, windows.counts, strict=True)
     ends = [(count - 1) * stride + span - begin - size for size, span, stride, begin, count in axes]
-    return F.pad(X, interleave(windows.begins, ends), value=value)
+    return functional.pad(X, interleave(windows.begins, ends), value=value)
 
 
 def _max(X: Tensor, windows: _Windows, ceil_mode: int) -> Tensor:
@@ -175,9 +204,7 @@ def _indices(X: Tensor, windows: _Windows, *, column_major: bool) -> Tensor:
     sizes = X.shape[2:]
     padded = _padded(X.detach().double(), windows, -math.inf)
     pool = _MAX_POOL[len(sizes)]
-    _, flat = pool(
-        padded, windows.kernel, windows.strides, 0, windows.dilations, ceil_mode=False, return_indices=True
-    )
+    _, flat = pool(padded, windows.kernel, windows.strides, 0, windows.dilations, ceil_mode=False, return_indices=True)
     places = []
     for size, begin in zip(reversed(padded.shape[2:]), reversed(windows.begins), strict=True):
         places.append(flat % size - begin)

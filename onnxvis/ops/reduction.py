@@ -13,18 +13,14 @@ from onnxvis.ops.table import Ints, operator
 
 
 @operator("ReduceSum")
-def reduce_sum(
-    data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
-) -> Tensor:
+def reduce_sum(data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
     """Sum."""
     dims = _dims(data, axes, noop_with_empty_axes)
     return data if dims is None else _sum(data, dims, keepdims)
 
 
 @operator("ReduceMean")
-def reduce_mean(
-    data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
-) -> Tensor:
+def reduce_mean(data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
     """Arithmetic mean; that of integers is truncated toward zero."""
     dims = _dims(data, axes, noop_with_empty_axes)
     if dims is None:
@@ -36,9 +32,7 @@ def reduce_mean(
 
 
 @operator("ReduceMax")
-def reduce_max(
-    data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
-) -> Tensor:
+def reduce_max(data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
     """Maximum; equal maxima share the gradient. The maximum of nothing is the lowest number."""
     dims = _dims(data, axes, noop_with_empty_axes)
     if dims is None:
@@ -49,9 +43,7 @@ def reduce_max(
 
 
 @operator("ReduceMin")
-def reduce_min(
-    data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
-) -> Tensor:
+def reduce_min(data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
     """Minimum; equal minima share the gradient. The minimum of nothing is the highest number."""
     dims = _dims(data, axes, noop_with_empty_axes)
     if dims is None:
@@ -62,9 +54,7 @@ def reduce_min(
 
 
 @operator("ReduceProd")
-def reduce_prod(
-    data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
-) -> Tensor:
+def reduce_prod(data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
     """Product."""
     dims = _dims(data, axes, noop_with_empty_axes) or ()
     result = data
@@ -74,18 +64,14 @@ def reduce_prod(
 
 
 @operator("ReduceL1")
-def reduce_l1(
-    data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
-) -> Tensor:
+def reduce_l1(data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
     """Sum of magnitudes."""
     dims = _dims(data, axes, noop_with_empty_axes)
     return data.abs() if dims is None else _sum(data.abs(), dims, keepdims)
 
 
 @operator("ReduceL2")
-def reduce_l2(
-    data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
-) -> Tensor:
+def reduce_l2(data: Tensor, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
     """Euclidean norm; its gradient at 0 is 0."""
     dims = _dims(data, axes, noop_with_empty_axes)
     if dims is None:

@@ -1,25 +1,26 @@
 """Resampling along one axis, as an index ("nearest") or as a matrix of weights ("linear" and "cubic").
 
-Element i of the output lies at coordinate x(i) of the input. "nearest" takes the element at the rounded x(i), the other
-modes a weighted sum of those around it. Coordinates are computed in float32, as in onnxruntime: where x(i) lies half-way
-between two elements, rounding decides.
+Element i of the output lies at coordinate x(i) of the input. "nearest" takes the element at the rounded x(i), the
+other modes a weighted sum of those around it. Coordinates are computed in float32, as in onnxruntime: where x(i) lies
+half-way between two elements, rounding decides.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from onnxvis.errors import UnsupportedOpError
 
 Coordinates = npt.NDArray[np.float32]
+Function = TypeVar("Function", bound=Callable[..., Any])
 Weights = npt.NDArray[np.float64]
 
 
@@ -44,54 +45,77 @@ class Method(NamedTuple):
     antialias: bool = False
 
 
+def remember(function: Function) -> Function:
+    """Keep the function's results, whose arguments say all; torch.compile takes them as constants."""
+    kept = functools.lru_cache(maxsize=256)(function)
+
+    def remembered(*args: Any) -> Any:
+        return kept(*args)
+
+    # In between, because torch.compile looks through a cache and warns of it. The arguments are plain tuples, because
+    # a named one loses its fields on this way.
+    return cast("Function", torch.compiler.assume_constant_result(remembered))  # type: ignore[no-untyped-call]
+
+
+@remember
+def resized_length(length: int, scale: float, rounding: float) -> int:
+    """Return the size of an axis after scaling, in float32 plus `rounding`, rounded down."""
+    return int(np.floor(np.float32(length) * np.float32(scale) + np.float32(rounding)))
+
+
+@remember
+def scale_between(length: int, resized: int) -> float:
+    """Return the factor that leads from one size to another, a float32."""
+    return float(np.float32(resized) / np.float32(length))
+
+
 def nearest_index(axis: Axis, method: Method, like: Tensor) -> Tensor:
     """Return which element of the input is taken for each of the output, (resized,), on the device of `like`."""
-    return _constant("index", axis, method, torch.int64, like.device, keep=type(like) is Tensor)
+    return _tensor(like)("index", tuple(axis), tuple(method), torch.int64, like.device)
 
 
 def weight_matrix(axis: Axis, method: Method, like: Tensor) -> Tensor:
     """Return the weights of the input's elements in the output's, (resized, size), as `like` in dtype and device."""
-    return _constant("weights", axis, method, like.dtype, like.device, keep=type(like) is Tensor)
+    return _tensor(like)("weights", tuple(axis), tuple(method), like.dtype, like.device)
 
 
 def outside(axis: Axis, method: Method, like: Tensor) -> Tensor:
     """Return which elements of the output lie outside the input, (resized,), on the device of `like`."""
-    return _constant("outside", axis, method, torch.bool, like.device, keep=type(like) is Tensor)
+    return _tensor(like)("outside", tuple(axis), tuple(method), torch.bool, like.device)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def is_torch_nearest(axis: Axis, method: Method) -> bool:
+def is_torch_nearest(axis: Axis, method: Method, like: Tensor) -> bool:
     """Whether `torch.nn.functional.interpolate` takes the same elements, found by asking it."""
-    return _is_torch_nearest(axis, method)
+    # A fake tensor must not ask: its mode would fake the answer.
+    return type(like) is Tensor and _is_torch_nearest(tuple(axis), tuple(method))
 
 
-@functools.lru_cache(maxsize=256)
-def _is_torch_nearest(axis: Axis, method: Method) -> bool:
-    ramp = np.arange(axis.size, dtype=np.float64)
-    taken = F.interpolate(torch.from_numpy(ramp)[None, None], (axis.resized,), mode="nearest")
-    return bool((taken[0, 0].numpy() == _index(axis, method)).all())
+@remember
+def _is_torch_nearest(axis: tuple[Any, ...], method: tuple[Any, ...]) -> bool:
+    size, resized = axis[:2]
+    ramp = np.arange(size, dtype=np.float64)
+    taken = functional.interpolate(torch.from_numpy(ramp)[None, None], (resized,), mode="nearest")
+    return bool((taken[0, 0].numpy() == _index(Axis(*axis), Method(*method))).all())
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _constant(
-    kind: str, axis: Axis, method: Method, dtype: torch.dtype, device: torch.device, *, keep: bool
+def _make_tensor(
+    kind: str, axis: tuple[Any, ...], method: tuple[Any, ...], dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Look up or make what depends on the node alone; `keep` is false for fake tensors, which die with their mode."""
-    make: Callable[..., Tensor] = _kept if keep else _make
-    return make(kind, axis, method, dtype, device)
-
-
-def _make(kind: str, axis: Axis, method: Method, dtype: torch.dtype, device: torch.device) -> Tensor:
     # A tensor made in inference mode could not serve a later backward pass.
     with torch.inference_mode(mode=False):
-        return torch.from_numpy(_ARRAYS[kind](axis, method)).to(device, dtype)
+        return torch.from_numpy(_ARRAYS[kind](Axis(*axis), Method(*method))).to(device, dtype)
 
 
-_kept = functools.lru_cache(maxsize=256)(_make)
+_remembered_tensor = remember(_make_tensor)
+
+
+def _tensor(like: Tensor) -> Callable[..., Tensor]:
+    """Choose whether to remember: a fake tensor must die with its mode."""
+    return _remembered_tensor if type(like) is Tensor else _make_tensor
 
 
 def _index(axis: Axis, method: Method) -> npt.NDArray[np.int64]:
-    rounded = _ROUND[method.nearest_mode](_coordinates(axis, method), axis.scale)
+    rounded: Coordinates = _ROUND[method.nearest_mode](_coordinates(axis, method), axis.scale)
     return np.clip(rounded, 0, axis.size - 1).astype(np.int64)
 
 
@@ -121,11 +145,14 @@ def _weights(axis: Axis, method: Method) -> Weights:
 
 
 def _cubic(distance: Weights, a: float) -> Weights:
-    """Keys, "Cubic convolution interpolation for digital image processing", 1981, with a free coefficient."""
+    """Weights at distances up to 2.
+
+    Keys, "Cubic convolution interpolation for digital image processing", 1981, with a free coefficient.
+    """
     d = distance
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+    return np.where(d <= 1, near, far)
 
 
 def _coordinates(axis: Axis, method: Method) -> Coordinates:
@@ -144,7 +171,7 @@ def _half_pixel(i: Coordinates, axis: Axis) -> Any:
 def _half_pixel_symmetric(i: Coordinates, axis: Axis) -> Any:
     adjustment = np.float32(axis.resized) / (np.float32(axis.scale) * np.float32(axis.size))
     offset = np.float32(axis.size / 2) * (1 - adjustment)
-    return offset + _half_pixel(i, axis)
+    return offset + (i.astype(np.float64) + 0.5) / np.float32(axis.scale) - 0.5
 
 
 def _pytorch_half_pixel(i: Coordinates, axis: Axis) -> Any:

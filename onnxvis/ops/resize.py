@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Sequence
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
-from onnxvis.ops.resampling import Axis, Method, is_torch_nearest, nearest_index, outside, weight_matrix
+from onnxvis.ops.resampling import (
+    Axis,
+    Method,
+    is_torch_nearest,
+    nearest_index,
+    outside,
+    resized_length,
+    scale_between,
+    weight_matrix,
+)
 from onnxvis.ops.table import Floats, Ints, operator
+
+Plan = dict[int, Axis]
 
 # From this size on, multiplying by a dense matrix costs a CPU more than torch's two taps.
 _DENSE_LIMIT = 128
+_TORCH_COORDINATES = {"half_pixel", "pytorch_half_pixel", "align_corners"}
+_TORCH_RANKS = {3, 4, 5}
+_IMAGE_RANK = 4
+_FIRST_SPATIAL_AXIS = 2
 
 
 @operator("Resize", since=11)
@@ -36,18 +48,14 @@ def resize(
     nearest_mode: str = "round_prefer_floor",
 ) -> Tensor:
     """Resize the axes (all where omitted) by `scales` or to `sizes`; empty is omitted."""
-    chosen = tuple(range(X.ndim)) if axes is None else tuple(axis % X.ndim for axis in axes)
-    lengths = [X.shape[axis] for axis in chosen]
-    crop = coordinate_transformation_mode == "tf_crop_and_resize"
-    factors, resized = _factors(lengths, scales, sizes, keep_aspect_ratio_policy)
-    region = roi if crop and roi else (0.0,) * len(chosen) + (1.0,) * len(chosen)
-    columns = zip(lengths, resized, factors, region[: len(chosen)], region[len(chosen) :], strict=True)
-    plan = {axis: Axis(*column) for axis, column in zip(chosen, columns, strict=True)}
+    plan = _plan(tuple(X.shape), axes, scales, sizes, keep_aspect_ratio_policy)
     method = Method(
         mode, coordinate_transformation_mode, nearest_mode, cubic_coeff_a, bool(exclude_outside), bool(antialias)
     )
-    Y = _resample(X, plan, method)
-    return _extrapolate(Y, plan, method, extrapolation_value) if crop else Y
+    if coordinate_transformation_mode != "tf_crop_and_resize":
+        return _resample(X, plan, method)
+    plan = _with_regions(plan, axes, roi, X.ndim)
+    return _extrapolate(_resample(X, plan, method), plan, method, extrapolation_value)
 
 
 @operator("Resize", since=10)
@@ -59,9 +67,7 @@ def resize_10(X: Tensor, scales: Floats, *, mode: str = "nearest") -> Tensor:
 @operator("Upsample", since=7)
 def upsample(X: Tensor, scales: Floats, *, mode: str = "nearest") -> Tensor:
     """Resize all axes; the coordinates are asymmetric."""
-    factors, resized = _factors(X.shape, scales, None, "stretch")
-    columns = zip(X.shape, resized, factors, strict=True)
-    plan = {axis: Axis(*column) for axis, column in enumerate(columns)}
+    plan = _plan(tuple(X.shape), None, scales, None, "stretch")
     return _resample(X, plan, Method("linear" if mode == "bilinear" else mode))
 
 
@@ -71,22 +77,25 @@ def upsample_1(X: Tensor, *, height_scale: float, mode: str = "nearest", width_s
     return upsample(X, (1.0, 1.0, height_scale, width_scale), mode=mode)
 
 
-def _factors(
-    lengths: Sequence[int], scales: Floats | None, sizes: Ints | None, policy: str
-) -> tuple[list[float], list[int]]:
-    """The factor of each axis, in float32 as everything about coordinates, and its size in the output."""
+def _plan(shape: Ints, axes: Ints | None, scales: Floats | None, sizes: Ints | None, policy: str) -> Plan:
+    """Which axes change, and how; empty scales or sizes are omitted ones."""
+    chosen = tuple(range(len(shape))) if axes is None else tuple(axis % len(shape) for axis in axes)
+    lengths = [shape[axis] for axis in chosen]
     if scales:
-        return list(scales), [math.floor(np.float32(n) * np.float32(s)) for n, s in zip(lengths, scales, strict=True)]
-    wanted = sizes if sizes is not None else tuple(lengths)
-    factors = [float(np.float32(size) / np.float32(n)) for size, n in zip(wanted, lengths, strict=True)]
-    if policy == "stretch":
-        return factors, list(wanted)
-    factor = min(factors) if policy == "not_larger" else max(factors)
-    return [factor] * len(factors), [math.floor(factor * n + 0.5) for n in lengths]
+        factors = [float(scale) for scale in scales]
+        resized = [resized_length(n, factor, 0.0) for n, factor in zip(lengths, factors, strict=True)]
+    else:
+        resized = list(sizes or lengths)
+        factors = [scale_between(n, size) for n, size in zip(lengths, resized, strict=True)]
+    if policy != "stretch":
+        factors = [min(factors) if policy == "not_larger" else max(factors)] * len(factors)
+        resized = [resized_length(n, factor, 0.5) for n, factor in zip(lengths, factors, strict=True)]
+    lines = zip(chosen, lengths, resized, factors, strict=True)
+    # An axis of factor 1 stays as it is whatever the coordinates and the region are: so it does in onnxruntime.
+    return {axis: Axis(n, size, factor) for axis, n, size, factor in lines if factor != 1 or size != n}
 
 
-def _resample(X: Tensor, plan: dict[int, Axis], method: Method) -> Tensor:
-    plan = {axis: line for axis, line in plan.items() if not _is_identity(line)}
+def _resample(X: Tensor, plan: Plan, method: Method) -> Tensor:
     if not plan:
         return X
     if method.mode == "nearest":
@@ -95,35 +104,44 @@ def _resample(X: Tensor, plan: dict[int, Axis], method: Method) -> Tensor:
         return _resample(X.float(), plan, method).to(X.dtype)
     if _torch_is_faster(X, plan, method):
         corners = True if method.coordinates == "align_corners" else None
-        return F.interpolate(X, _spatial_sizes(X, plan), mode="bilinear", align_corners=corners)
+        return functional.interpolate(X, _spatial_sizes(X, plan), mode="bilinear", align_corners=corners)
     for axis in sorted(plan, reverse=True):
         X = _multiply(X, axis, weight_matrix(plan[axis], method, X))
     return X
 
 
-def _is_identity(line: Axis) -> bool:
-    return line.scale == 1 and line.resized == line.size and (line.start, line.end) == (0, 1)
+def _with_regions(plan: Plan, axes: Ints | None, roi: Floats | None, rank: int) -> Plan:
+    """Give each axis its region: `roi` holds all starts, then all ends."""
+    if not roi:
+        return plan
+    chosen = range(rank) if axes is None else [axis % rank for axis in axes]
+    regions = dict(zip(chosen, zip(roi[: len(chosen)], roi[len(chosen) :], strict=True), strict=True))
+    return {axis: line._replace(start=regions[axis][0], end=regions[axis][1]) for axis, line in plan.items()}
 
 
-def _nearest(X: Tensor, plan: dict[int, Axis], method: Method) -> Tensor:
-    spatial = min(plan) >= 2 and 3 <= X.ndim <= 5 and X.is_floating_point()
-    if spatial and all(is_torch_nearest(line, method) for line in plan.values()):
-        return F.interpolate(X, _spatial_sizes(X, plan), mode="nearest")
+def _nearest(X: Tensor, plan: Plan, method: Method) -> Tensor:
+    torch_takes_it = _is_spatial(X, plan) and X.is_floating_point()
+    if torch_takes_it and all(is_torch_nearest(line, method, X) for line in plan.values()):
+        return functional.interpolate(X, _spatial_sizes(X, plan), mode="nearest")
     for axis, line in plan.items():
         X = X.index_select(axis, nearest_index(line, method, X))
     return X
 
 
-def _torch_is_faster(X: Tensor, plan: dict[int, Axis], method: Method) -> bool:
+def _torch_is_faster(X: Tensor, plan: Plan, method: Method) -> bool:
     """Whether it is a large bilinear resizing on a CPU of which torch computes exactly the same."""
-    if X.is_cuda or X.ndim != 4 or min(plan) < 2 or method.mode != "linear" or method.antialias:
+    if X.is_cuda or X.ndim != _IMAGE_RANK or not _is_spatial(X, plan):
         return False
+    plain = method.mode == "linear" and not method.antialias and method.coordinates in _TORCH_COORDINATES
     exact = all(line.resized == line.size * line.scale and line.resized > 1 for line in plan.values())
-    known = method.coordinates in {"half_pixel", "pytorch_half_pixel", "align_corners"}
-    return exact and known and max(line.size for line in plan.values()) > _DENSE_LIMIT
+    return plain and exact and max(line.size for line in plan.values()) > _DENSE_LIMIT
 
 
-def _spatial_sizes(X: Tensor, plan: dict[int, Axis]) -> list[int]:
+def _is_spatial(X: Tensor, plan: Plan) -> bool:
+    return X.ndim in _TORCH_RANKS and min(plan) >= _FIRST_SPATIAL_AXIS
+
+
+def _spatial_sizes(X: Tensor, plan: Plan) -> list[int]:
     return [plan[axis].resized if axis in plan else X.shape[axis] for axis in range(2, X.ndim)]
 
 
@@ -135,11 +153,7 @@ def _multiply(X: Tensor, axis: int, matrix: Tensor) -> Tensor:
     return (X.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
 
 
-def _extrapolate(Y: Tensor, plan: dict[int, Axis], method: Method, value: float) -> Tensor:
+def _extrapolate(Y: Tensor, plan: Plan, method: Method, value: float) -> Tensor:
     """Put the value wherever a coordinate lies outside the input."""
-    masks = [
-        outside(line, method, Y).reshape(-1, *[1] * (Y.ndim - 1 - axis))
-        for axis, line in plan.items()
-        if not _is_identity(line)
-    ]
+    masks = [outside(line, method, Y).reshape(-1, *[1] * (Y.ndim - 1 - axis)) for axis, line in plan.items()]
     return torch.where(functools.reduce(torch.logical_or, masks), value, Y) if masks else Y

@@ -6,7 +6,7 @@ an input in a later opset is one positional parameter, whichever way it arrives.
 how `onnxvis.lower` hands it over:
 
 - with `Tensor` (`Tensor`, `Tensor | None`): as a tensor;
-- with `Tensor` and a Python number (`Tensor | float | None`): a constant scalar as a Python number, all else as a tensor;
+- with `Tensor` and a Python number (`Tensor | float | None`): a constant scalar as a number, all else as a tensor;
 - without `Tensor` (`Ints | None`, `float`, `str`): as a Python value, which must therefore be known when the graph is
   lowered: it can be an attribute or a constant, not something computed from the values of the model's input.
 

@@ -1,4 +1,4 @@
-"""One ONNX node at a time: the table's function beside onnxruntime, or beside onnx.reference where onnxruntime has no kernel."""
+"""One ONNX node at a time: the table's function beside onnxruntime, or onnx.reference where that has no kernel."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def node_model(
     return model
 
 
-def expected(model: onnx.ModelProto, inputs: Sequence[np.ndarray | None], *, reference: bool = False) -> list[np.ndarray]:
+def expected(
+    model: onnx.ModelProto, inputs: Sequence[np.ndarray | None], *, reference: bool = False
+) -> list[np.ndarray]:
     """What onnxruntime (or onnx.reference) computes."""
     feeds = {f"x{i}": x for i, x in enumerate(inputs) if x is not None}
     if reference or model.opset_import[0].version > NEWEST_ORT_OPSET:
@@ -64,7 +66,7 @@ def computed(
     constant: bool = True,
     **attributes: Any,
 ) -> list[np.ndarray]:
-    """What the table's function computes; `constant=False` passes the inputs as values that are not known beforehand."""
+    """What the table's function computes; `constant=False` passes the inputs as not known beforehand."""
     entry = find(op_type, opset, domain)
     if entry is None:
         message = f"{op_type} is not in the table at opset {opset}"

@@ -1,0 +1,75 @@
+"""Where `onnxvis.lower` looks for an operator that the table does not have, in terms of onnx-ir nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from onnx import helper
+from torch import Tensor
+
+from onnxvis.ops.fallback import from_onnx2torch, function_body
+
+_ELEMENT_TYPES = {
+    torch.float32: onnx.TensorProto.FLOAT,
+    torch.float64: onnx.TensorProto.DOUBLE,
+    torch.int64: onnx.TensorProto.INT64,
+    torch.int32: onnx.TensorProto.INT32,
+    torch.int8: onnx.TensorProto.INT8,
+    torch.uint8: onnx.TensorProto.UINT8,
+    torch.bool: onnx.TensorProto.BOOL,
+}
+
+
+def module_of(
+    node: ir.Node, version: int, constants: Mapping[str, Tensor]
+) -> tuple[torch.nn.Module, tuple[str, ...]] | None:
+    """Return onnx2torch's module for a node and the names of its arguments, or None; see `from_onnx2torch`."""
+    return from_onnx2torch(ir.to_proto(node), version, constants)
+
+
+def has_body(node: ir.Node, version: int) -> bool:
+    """Whether the operator's schema defines it by other operators."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    if not onnx.defs.has(node.op_type, version, domain):
+        return False
+    schema: Any = onnx.defs.get_schema(node.op_type, version, domain)
+    return bool(schema.has_function or schema.has_context_dependent_function)
+
+
+def body_of(node: ir.Node, version: int, inputs: Sequence[Tensor | None]) -> ir.Function | None:
+    """Return the function that a node's schema defines it by, with the node's attributes filled in, or None.
+
+    Args:
+        node: The node.
+        version: The opset of its domain.
+        inputs: A value of each input, for its type and shape; None where it is omitted.
+    """
+    types = [onnx.TypeProto() if value is None else _type(value) for value in inputs]
+    proto = function_body(node.op_type, node.domain, version, ir.to_proto(node), types)
+    if proto is None:
+        return None
+    function = ir.from_proto(proto)
+    for inner in ir.traversal.RecursiveGraphIterator(function.graph):
+        _fill_in(inner, node, function)
+    return function
+
+
+def _type(value: Tensor) -> onnx.TypeProto:
+    return helper.make_tensor_type_proto(_ELEMENT_TYPES.get(value.dtype, onnx.TensorProto.FLOAT), list(value.shape))
+
+
+def _fill_in(inner: ir.Node, outer: ir.Node, function: ir.Function) -> None:
+    """Replace references to the function's attributes by what the calling node says, else by their defaults."""
+    for name, attribute in list(inner.attributes.items()):
+        if not attribute.is_ref():
+            continue
+        key = str(attribute.ref_attr_name)
+        given = outer.attributes.get(key) or function.attributes.get(key)
+        if given is None or given.value is None:
+            del inner.attributes[name]
+        else:
+            inner.attributes[name] = ir.Attr(name, given.type, given.value)

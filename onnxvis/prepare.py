@@ -1,0 +1,262 @@
+"""Everything before the first step: find the unit, lower the model up to it, verify that, choose the preprocessing."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from onnxvis.errors import SettingError
+from onnxvis.graph import ancestors, inputs_of
+from onnxvis.losses import ActivationMaximization, Objective
+from onnxvis.lower import check_gradient, check_weights, lower, shapes_of
+from onnxvis.maximize import OnStep, Problem, Run, maximize
+from onnxvis.measure import Measurement, Meter
+from onnxvis.model import Model
+from onnxvis.preprocess import ImageInput, find_image_input
+from onnxvis.recipe import Recipe
+from onnxvis.render import read_png, to_image
+from onnxvis.result import Result, VisualizationInterrupted
+from onnxvis.seeds import SeedImage, seed_values
+from onnxvis.shapes import TensorSpec
+from onnxvis.sizes import image_shapes, input_shapes
+from onnxvis.target import Target, resolve
+from onnxvis.truncate import truncate
+from onnxvis.verify import Verification, compare, is_half, require
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to start: everything found, lowered and verified.
+
+    Attributes:
+        model: The model.
+        recipe: The settings, names as they were given.
+        target: The unit.
+        image_input: The input that holds the picture.
+        problem: What will be optimized.
+        meter: What measures the picture.
+        verification: How far torch and onnxruntime agree at the target, on the starting image.
+        seed_image: (C, H, W) in [0, 1], or None.
+        left_out: Operators that the target does not need.
+        notes: What was assumed or decided, a sentence each.
+    """
+
+    model: Model
+    recipe: Recipe
+    target: Target
+    image_input: ImageInput
+    problem: Problem
+    meter: Meter
+    verification: Verification
+    seed_image: Tensor | None = field(repr=False)
+    left_out: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    def run(self, on_step: OnStep | None = None) -> Result:
+        """Optimize the image and measure it; see `visualize`."""
+        run = maximize(
+            self.problem,
+            steps=self.recipe.steps,
+            learning_rate=self.recipe.learning_rate,
+            seed=self.recipe.seed,
+            seed_image=self.seed_image,
+            on_step=on_step,
+        )
+        result = self._result(run)
+        if run.interrupted:
+            raise VisualizationInterrupted(result)
+        return result
+
+    def _result(self, run: Run) -> Result:
+        """Round to 8 bits and measure what a run gave."""
+        picture, start = to_image(run.image[0]), to_image(run.start[0])
+        measurement, before = self.meter.image(picture), self.meter.image(start)
+        return Result(
+            image=picture,
+            array=self.meter.feeds(_levels(run.image))[self.image_input.name],
+            activation=measurement.activation,
+            seed_activation=before.activation,
+            float_activation=self.meter.values(run.image).activation,
+            measurement=measurement,
+            seed_measurement=before,
+            history=tuple(dict(zip(run.losses, row, strict=True)) for row in run.history.mean(2).tolist()),
+            recipe=self.recipe,
+            target=self.target,
+            preprocess=str(self.image_input.preprocess),
+            verification=self.verification,
+            left_out=self.left_out,
+            notes=self.notes,
+            interrupted=run.interrupted,
+            model_name=self.model.name,
+            model_sha256=self.model.sha256,
+        )
+
+
+def prepare(
+    model: Model,
+    recipe: Recipe,
+    *,
+    seed_image: SeedImage | None = None,
+    device: str = "auto",
+) -> Prepared:
+    """Find the unit, lower the model up to it, and verify that against onnxruntime.
+
+    Raises:
+        OnnxvisError: The model, the target or a setting is wrong; nothing has been optimized yet.
+    """
+    chosen = _device(device)
+    asked = resolve(model, recipe.node, logits=False)
+    needed = {str(value.name) for value in inputs_of(model.ir.graph, [model.values[asked.tensor]])}
+    given = {name: tuple(shape) for name, shape in (recipe.input_shapes or {}).items()}
+    if recipe.size is not None:
+        given = image_shapes(model, recipe.size, needed, recipe.wrt) | given
+    shapes = input_shapes(model, given, needed)
+    whole = lower(truncate(model, asked.tensor), None, shapes)
+    # The shapes that lowering has found tell channel axes that open sizes hide.
+    sized = model.at(shapes_of(whole))
+    target = resolve(sized, recipe.node, recipe.filters or None, channel_axis=recipe.channel_axis, logits=recipe.logits)
+    objective, names = _bound(sized, recipe, target)
+    tensors = list(dict.fromkeys(names.values()))
+    network = whole if tensors == [asked.tensor] else lower(truncate(model, tensors), None, shapes)
+    check_weights(model, network)
+    check_gradient(model, network, target.name)
+    image_input = find_image_input(
+        sized,
+        {name: shapes[name] for name in network.input_names if name in shapes},  # type: ignore[union-attr] # a list of strings
+        wrt=recipe.wrt,
+        preset=recipe.preprocess,
+        overrides=recipe.preprocess_overrides,
+    )
+    held = {
+        spec.name: _zeros(spec, shapes[spec.name])
+        for spec in model.inputs
+        if spec.name in shapes and spec.name != image_input.name
+    }
+    image, described = seed_values(seed_image if seed_image is not None else recipe.seed_image, image_input)
+    meter = Meter.of(sized, target, image_input, held, tensors)
+    verification = _verified(sized, network, tensors, meter, image, shapes)
+    network = network.to(chosen)
+    problem = Problem(
+        network=network,
+        activations={name: tensors.index(tensor) for name, tensor in names.items()},
+        objective=objective,
+        image_name=image_input.name,
+        image_shape=image_input.image_shape,
+        preprocess=image_input.preprocess,
+        held={name: torch.from_numpy(array).to(chosen) for name, array in held.items()},
+        parameterization=recipe.parameterization,
+        transforms=recipe.transforms,
+        device=chosen,
+    )
+    return Prepared(
+        model=model,
+        recipe=dataclasses.replace(recipe, seed_image=described),
+        target=target,
+        image_input=image_input,
+        problem=problem,
+        meter=meter,
+        verification=verification,
+        seed_image=image,
+        left_out=_left_out(model, target),
+        notes=tuple(_notes(model, target, image_input, held)),
+    )
+
+
+def measure_file(path: str | os.PathLike[str], prepared: Prepared) -> Measurement:
+    """Read a written PNG back and measure it through the original model."""
+    picture, _ = read_png(path)
+    return prepared.meter.image(picture)
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        message = f"No device {name!r}. There are auto, cpu and cuda."
+        raise SettingError(message, device=name)
+    if name == "cuda" and not torch.cuda.is_available():
+        message = "torch finds no CUDA device. Use --device cpu, or install a torch build for your GPU."
+        raise SettingError(message, device=name)
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def _bound(model: Model, recipe: Recipe, target: Target) -> tuple[Objective, dict[str, str]]:
+    """Tie losses to tensors: the objective, and the tensor for each name that a loss looks at besides the target."""
+    names: dict[str, str] = {"": target.tensor}
+    terms = []
+    for loss, weight in recipe.objective.terms:
+        node = getattr(loss, "node", None)
+        where = target if node is None else resolve(model, node, getattr(loss, "filters", None), logits=recipe.logits)
+        names[node or ""] = where.tensor
+        bound = loss
+        if isinstance(loss, ActivationMaximization):
+            filters = (
+                where.filters
+                if node is not None or loss.filters is None
+                else resolve(
+                    model, recipe.node, loss.filters, channel_axis=recipe.channel_axis, logits=recipe.logits
+                ).filters
+            )
+            bound = dataclasses.replace(loss, filters=filters, channel_axis=where.channel_axis)
+        terms.append((bound, weight))
+    return Objective(tuple(terms)), names
+
+
+def _zeros(spec: TensorSpec, shape: Sequence[int]) -> Array:
+    dtypes = {"INT64": np.int64, "INT32": np.int32, "BOOL": np.bool_, "DOUBLE": np.float64}
+    return np.zeros(shape, dtypes.get(spec.dtype, np.float32 if spec.is_float else np.int64))
+
+
+def _verified(
+    model: Model,
+    network: fx.GraphModule,
+    tensors: Sequence[str],
+    meter: Meter,
+    seed_image: Tensor | None,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Verification:
+    shape = meter.image_input.image_shape
+    probe = (
+        torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        if seed_image is None
+        else seed_image.expand(shape)
+    )
+    feeds = meter.feeds(probe)
+    report = compare(model, network, tensors, feeds, oracle=meter.oracle)
+    require(model, report, shapes, feeds)
+    return report
+
+
+def _levels(image: Tensor) -> Tensor:
+    return (image.clamp(0, 1) * 255).round() / 255
+
+
+def _left_out(model: Model, target: Target) -> dict[str, int]:
+    needed = ancestors([model.values[target.tensor]])
+    counts: dict[str, int] = {}
+    for node in model.ir.graph:
+        if node not in needed and node.op_type != "Constant":
+            counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    return counts
+
+
+def _notes(model: Model, target: Target, image_input: ImageInput, held: Mapping[str, Array]) -> list[str]:
+    notes = []
+    if target.moved:
+        notes.append(
+            f"target moved before {target.asked_op} to the logits {target.name!r}, where the gradient does not vanish"
+        )
+    if held:
+        notes.append(f"inputs held at zero: {', '.join(held)}")
+    if "assumed" in image_input.preprocess.source:
+        notes.append(f"preprocessing {image_input.preprocess}")
+    if is_half(model):
+        notes.append("the file computes in half precision, torch in float32: half-precision gradients vanish")
+    return notes

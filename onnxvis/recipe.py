@@ -1,0 +1,171 @@
+"""Everything that a picture depends on, in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnxvis.errors import SettingError
+from onnxvis.images import Fourier, Parameterization, Pixel
+from onnxvis.losses import ActivationMaximization, LpNorm, Objective, TotalVariation
+from onnxvis.transforms import Jitter, RandomAffine, Transform
+
+DEFAULT_TRANSFORMS: tuple[Transform, ...] = (RandomAffine(scale=(0.35, 1.2), rotate=20, shift=0.4),)
+
+_SERIALIZABLE: Mapping[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (Fourier, Pixel, Jitter, RandomAffine, ActivationMaximization, TotalVariation, LpNorm)
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of one picture, with their defaults. The command line's options are these.
+
+    Attributes:
+        node: The layer, by any name that finds it; None: the first output.
+        filters: Filters (numbers or class names) that are maximized together; (): the whole tensor.
+        channel_axis: Where the layer's filters are, if the graph does not tell.
+        logits: Whether a softmax or sigmoid output is replaced by its input.
+        wrt: The input to optimize; None: the first image. All others are held at zero.
+        size: (height, width) in pixels, where the file leaves them open.
+        input_shapes: Shapes by input name, where the file leaves them open.
+        preprocess: A preset: imagenet, caffe, tf, unit, raw255, none; None: by the file's metadata.
+        range: What black and white become before normalization.
+        mean: Subtracted, by channel in the model's order.
+        std: Divided by, likewise.
+        bgr: Whether the model takes blue, green, red.
+        layout: NCHW, NHWC, CHW or HWC.
+        parameterization: How the image is written as parameters.
+        transforms: What is done to the image before each step, at random.
+        losses: A sum of losses; None: the activation, and the two below where they have a weight.
+        tv_weight: Weight of the total variation.
+        tv_beta: Its exponent.
+        lp_weight: Weight of the Lp norm.
+        lp_p: Its exponent.
+        steps: Number of steps.
+        learning_rate: Size of a step, in units of the parameterization (Adam).
+        seed: Of all random numbers.
+        seed_image: The path of the picture to start from, or a description of the given array; None: noise.
+    """
+
+    node: str | None = None
+    filters: tuple[int | str, ...] = ()
+    channel_axis: int | None = None
+    logits: bool = True
+    wrt: str | None = None
+    size: tuple[int, int] | None = None
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None
+    preprocess: str | None = None
+    range: tuple[float, float] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    bgr: bool | None = None
+    layout: str | None = None
+    parameterization: Parameterization = field(default_factory=Fourier)
+    transforms: tuple[Transform, ...] = DEFAULT_TRANSFORMS
+    losses: Objective | None = None
+    tv_weight: float = 0.0
+    tv_beta: float = 2.0
+    lp_weight: float = 0.0
+    lp_p: float = 6.0
+    steps: int = 256
+    learning_rate: float = 0.05
+    seed: int = 0
+    seed_image: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no run can use.
+
+        Raises:
+            SettingError: A number is out of its range.
+        """
+        if self.steps < 0:
+            message = f"steps must be 0 or more, not {self.steps}."
+            raise SettingError(message, steps=self.steps)
+        if not self.learning_rate > 0:
+            message = f"learning_rate must be positive, not {self.learning_rate:g}."
+            raise SettingError(message, learning_rate=self.learning_rate)
+        if self.seed < 0:
+            message = f"seed must be 0 or more, not {self.seed}."
+            raise SettingError(message, seed=self.seed)
+        if not self.lp_p >= 1:
+            message = f"lp_p must be at least 1, not {self.lp_p:g}."
+            raise SettingError(message, lp_p=self.lp_p)
+        if not self.tv_beta > 0:
+            message = f"tv_beta must be positive, not {self.tv_beta:g}."
+            raise SettingError(message, tv_beta=self.tv_beta)
+        if self.size is not None and min(self.size) < 1:
+            message = f"size must be positive, not {self.size[0]}x{self.size[1]}."
+            raise SettingError(message, size=self.size)
+
+    @property
+    def objective(self) -> Objective:
+        """The losses with their weights."""
+        if self.losses is not None:
+            return self.losses
+        weighted = [
+            (ActivationMaximization(), 1.0),
+            (TotalVariation(self.tv_beta), self.tv_weight),
+            (LpNorm(self.lp_p), self.lp_weight),
+        ]
+        return Objective(tuple((loss, weight) for loss, weight in weighted if weight != 0))
+
+    @property
+    def preprocess_overrides(self) -> dict[str, Any]:
+        """The parts of the preprocessing that are given one by one."""
+        return {"range": self.range, "mean": self.mean, "std": self.std, "bgr": self.bgr, "layout": self.layout}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; a user's own losses and transforms appear as their text."""
+        return {item.name: _plain(getattr(self, item.name)) for item in dataclasses.fields(self)}
+
+    def to_json(self) -> str:
+        """Return the recipe as JSON."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            SettingError: A setting is unknown, or was a user's own function.
+        """
+        known = {item.name for item in dataclasses.fields(cls)}
+        unknown = sorted(values.keys() - known)
+        if unknown:
+            message = f"The recipe has an unknown setting {unknown[0]!r}: it is of another version of onnxvis."
+            raise SettingError(message, settings=unknown)
+        return cls(**{name: _revived(name, value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Objective):
+        return [{"weight": weight, "loss": _plain(loss)} for loss, weight in value.terms]
+    kind = type(value).__name__
+    if kind in _SERIALIZABLE and dataclasses.is_dataclass(value):
+        return {kind: {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool)) or value is None else repr(value)
+
+
+def _revived(name: str, value: Any) -> Any:
+    if name == "losses" and isinstance(value, list):
+        return Objective(tuple((_revived("", term["loss"]), term["weight"]) for term in value))
+    if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in _SERIALIZABLE:
+        kind, settings = next(iter(value.items()))
+        return _SERIALIZABLE[kind](**{key: _revived("", item) for key, item in settings.items()})
+    if isinstance(value, Mapping):
+        return {key: _revived("", item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_revived("", item) for item in value)
+    if name in ("", "parameterization") and isinstance(value, str) and value.startswith("<"):
+        message = f"The recipe uses {value}, which cannot be read back from a file. Run it from Python."
+        raise SettingError(message, value=value)
+    return value
