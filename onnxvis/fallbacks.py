@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -11,24 +11,29 @@ import torch
 from onnx import helper
 from torch import Tensor
 
-from onnxvis.ops.fallback import from_onnx2torch, function_body
-
-_ELEMENT_TYPES = {
-    torch.float32: onnx.TensorProto.FLOAT,
-    torch.float64: onnx.TensorProto.DOUBLE,
-    torch.int64: onnx.TensorProto.INT64,
-    torch.int32: onnx.TensorProto.INT32,
-    torch.int8: onnx.TensorProto.INT8,
-    torch.uint8: onnx.TensorProto.UINT8,
-    torch.bool: onnx.TensorProto.BOOL,
-}
+from onnxvis.ops.dtypes import onnx_dtype
+from onnxvis.ops.fallback import from_onnx2torch, function_body, has_converter
 
 
 def module_of(
-    node: ir.Node, version: int, constants: Mapping[str, Tensor]
+    node: ir.Node, version: int, inputs: Mapping[str, Tensor], constants: Collection[str]
 ) -> tuple[torch.nn.Module, tuple[str, ...]] | None:
-    """Return onnx2torch's module for a node and the names of its arguments, or None; see `from_onnx2torch`."""
-    return from_onnx2torch(ir.to_proto(node), version, constants)
+    """Return onnx2torch's module for a node and the names of its arguments, or None; see `from_onnx2torch`.
+
+    Args:
+        node: The node.
+        version: The opset of its domain.
+        inputs: A value of each input, by name.
+        constants: The names of those that are known beforehand.
+    """
+    known = {name: value for name, value in inputs.items() if name in constants}
+    types = {name: _type(value) for name, value in inputs.items()}
+    return from_onnx2torch(ir.to_proto(node), version, known, types)
+
+
+def is_registered(node: ir.Node, version: int) -> bool:
+    """Whether onnx2torch has a converter for the operator."""
+    return has_converter(ir.to_proto(node), version)
 
 
 def has_body(node: ir.Node, version: int) -> bool:
@@ -59,7 +64,7 @@ def body_of(node: ir.Node, version: int, inputs: Sequence[Tensor | None]) -> ir.
 
 
 def _type(value: Tensor) -> onnx.TypeProto:
-    return helper.make_tensor_type_proto(_ELEMENT_TYPES.get(value.dtype, onnx.TensorProto.FLOAT), list(value.shape))
+    return helper.make_tensor_type_proto(onnx_dtype(value.dtype), list(value.shape))
 
 
 def _fill_in(inner: ir.Node, outer: ir.Node, function: ir.Function) -> None:

@@ -6,6 +6,7 @@ its neighbors. Losses add up and take weights: `ActivationMaximization() + 0.1 *
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-_EPSILON = 1e-8
-"""Keeps the slope of roots finite at zero; far below one level of 255 squared."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +138,7 @@ class TotalVariation(Loss):
         squares = [_difference(image, axis, axes).square() for axis in axes]
         if not squares:
             return image.flatten(1).sum(1) * 0
-        total = squares[0] if len(squares) == 1 else torch.stack(squares).sum(0)
-        powered = total if self.beta == 2 else (total + _EPSILON) ** (self.beta / 2) - _EPSILON ** (self.beta / 2)  # noqa: PLR2004 - the square needs no root
-        return powered.flatten(1).mean(1)
+        return _power(sum_of(squares), self.beta / 2).flatten(1).mean(1)
 
 
 @dataclass(frozen=True)
@@ -170,7 +166,7 @@ class LpNorm(Loss):
         distance = (2 * scene.image - 1).abs().flatten(1)
         if math.isinf(self.p):
             return distance.amax(1)
-        return (distance**self.p).mean(1).clamp(min=_EPSILON**self.p) ** (1 / self.p)
+        return _power((distance**self.p).mean(1), 1 / self.p)
 
 
 def unit_activation(activation: Tensor, filters: Sequence[int], channel_axis: int | None) -> Tensor:
@@ -193,9 +189,17 @@ def _mean_by_image(activation: Tensor) -> Tensor:
     return activation.flatten(1).mean(1) if activation.ndim > 1 else activation.reshape(-1)
 
 
+def _power(base: Tensor, exponent: float) -> Tensor:
+    """Raise numbers from 0 on to a power, with slope 0 instead of infinity at 0."""
+    if exponent == 1:
+        return base
+    positive = base > 0
+    return torch.where(positive, torch.where(positive, base, 1) ** exponent, 0)
+
+
 def sum_of(values: Sequence[Tensor]) -> Tensor:
     """Add up a few tensors of one shape."""
-    return values[0] if len(values) == 1 else torch.stack(list(values)).sum(0)
+    return functools.reduce(torch.add, values)
 
 
 def as_objective(losses: Any) -> Objective:

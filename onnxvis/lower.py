@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, fx
 
 from onnxvis.errors import LoweringError, ModelWeightsError, NoGradientError, OnnxvisError, UnsupportedOpError
-from onnxvis.fallbacks import body_of, has_body, module_of
+from onnxvis.fallbacks import body_of, has_body, is_registered, module_of
 from onnxvis.graph import SHAPE_ONLY, ancestors, inputs_of, opset, real_inputs
 from onnxvis.model import Model
-from onnxvis.ops import Operator, bind, cuts_gradient, find
+from onnxvis.ops import Operator, bind, cuts_gradient, entries, find
 from onnxvis.ops.bind import Known, Slot
 from onnxvis.sizes import InputShapes, input_shapes
 from onnxvis.tensors import attribute_value, constant, widened
@@ -103,9 +103,7 @@ def _is_supported(model: Model, node: ir.Node) -> bool:
     version = opset(model.ir, node.domain)
     if find(node.op_type, version, node.domain) is not None:
         return True
-    weights = {str(value.name): value.const_value for value in node.inputs if value is not None}
-    constants = {name: constant(tensor) for name, tensor in weights.items() if tensor is not None}
-    return has_body(node, version) or module_of(node, version, constants) is not None
+    return has_body(node, version) or is_registered(node, version)
 
 
 def _check_supported(model: Model, nodes: Iterable[ir.Node]) -> None:
@@ -129,6 +127,13 @@ def _some(names: Sequence[str]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"  # noqa: PLR2004 - the three shown above
 
 
+class LeafTracer(fx.Tracer):
+    """Traces a network again, as unpickling does, without looking into the operators."""
+
+    def __init__(self) -> None:
+        super().__init__(autowrap_functions=tuple(entry.function for entry in entries()))
+
+
 class _Builder:
     """The fx graph so far, and what is known of each ONNX value."""
 
@@ -136,7 +141,7 @@ class _Builder:
         self.model = model
         self.replacements = replacements
         self.replaced: dict[str, int] = {}
-        self.graph = fx.Graph()
+        self.graph = fx.Graph(tracer_cls=LeafTracer)
         self.root = torch.nn.Module()
         self.known: dict[ir.Value, Entry] = {}
         self.buffers: dict[ir.Value, fx.Node] = {}
@@ -170,8 +175,9 @@ class _Builder:
         """Close the graph with its outputs and compile it to a module."""
         results = [self._fx(value) for value in outputs]
         self.graph.output(results[0] if len(results) == 1 else tuple(results))
-        self.graph.eliminate_dead_code()
         module = fx.GraphModule(self.root, self.graph, class_name="Lowered")
+        module.graph.eliminate_dead_code()
+        module.recompile()
         module.input_names = input_names  # type: ignore[assignment] # torch types every attribute as a tensor or module
         module.output_names = [str(value.name) for value in outputs]  # type: ignore[assignment] # as above
         module.replaced = dict(self.replaced)  # type: ignore[assignment] # as above
@@ -191,7 +197,7 @@ class _Builder:
         if operator is not None:
             self._call(node, operator, entries, attributes)
             return
-        module = module_of(node, version(node.domain), self._constants(node))
+        module = module_of(node, version(node.domain), *self._inputs(node))
         if module is not None:
             self._call_module(node, *module)
             return
@@ -295,9 +301,11 @@ class _Builder:
                 made.meta = _meta(node.name or "", node.op_type, value.name, tensor, differentiable=passes)
             self.known[value] = Entry(tensor, source, passes)
 
-    def _constants(self, node: ir.Node) -> dict[str, Tensor]:
+    def _inputs(self, node: ir.Node) -> tuple[dict[str, Tensor], set[str]]:
+        """Return a value of each input of a node by name, and the names of those that are known beforehand."""
         entries = {str(value.name): self._entry(value) for value in node.inputs if value is not None}
-        return {name: entry.sample for name, entry in entries.items() if entry.node is None}
+        samples = {name: entry.sample for name, entry in entries.items()}
+        return samples, {name for name, entry in entries.items() if entry.node is None}
 
     def _free_name(self, name: str) -> str:
         wanted = _identifier(name)

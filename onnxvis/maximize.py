@@ -199,7 +199,7 @@ def _has_gradient(problem: Problem, parameters: tuple[Tensor, ...]) -> bool:
     total = sum_of(wanted)
     if not bool(torch.isfinite(total).all()):
         name = problem.objective.names[next(i for i, term in enumerate(terms) if term is wanted[0])]
-        raise _non_finite(name, 1, float(total[0]))
+        raise _non_finite(name, 1, float(total.detach()[0]))
     if not total.requires_grad:
         return False
     gradients = torch.autograd.grad(total.sum(), parameters, allow_unused=True, materialize_grads=True)

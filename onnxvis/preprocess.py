@@ -164,9 +164,9 @@ def _chosen(model: Model, shapes: Mapping[str, tuple[int, ...]], wrt: str | None
         if wrt not in floats:
             message = f"Input {wrt!r} holds integers: it cannot be optimized. Name another with --wrt."
             raise InputError(message, wrt=wrt)
-        return wrt
     rank = len(layout) if layout else None
-    images = [name for name, shape in shapes.items() if name in floats and _looks_like_image(shape, rank)]
+    asked = shapes if wrt is None else [wrt]
+    images = [name for name in asked if name in floats and _looks_like_image(shapes[name], rank)]
     if images:
         return images[0]
     listed = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())

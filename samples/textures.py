@@ -248,3 +248,21 @@ def draw_batch(rng: Generator, count: int) -> tuple[NDArray[np.float32], NDArray
     names = tuple(TEXTURES)
     labels = rng.integers(len(names), size=count)
     return np.stack([draw(names[label], rng) for label in labels]), labels
+
+
+def draw_mixture(rng: Generator) -> NDArray[np.float32]:
+    """Lay several drawings over each other, usually of the same class: RGB in [0, 1], (3, 64, 64).
+
+    Patches and random pixels are left out: several of them are again patches and random pixels.
+    """
+    names = [name for name in TEXTURES if name not in {"blobs", "noise"}]
+    layers = int(rng.integers(2, 5))
+    chosen = rng.choice(names, layers if rng.integers(4) == 0 else 1)
+    drawings = np.stack([draw(name, rng) for name in np.resize(chosen, layers)])
+    middle = drawings.mean((0, 2, 3))[:, None, None]
+    return np.clip(middle + (drawings - middle).sum(0) / np.sqrt(layers), 0, 1).astype(np.float32)
+
+
+def draw_mixtures(rng: Generator, count: int) -> NDArray[np.float32]:
+    """Draw `count` mixtures: (count, 3, 64, 64)."""
+    return np.stack([draw_mixture(rng) for _ in range(count)])

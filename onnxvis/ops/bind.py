@@ -84,4 +84,6 @@ def _argument(operator: Operator, parameter: Parameter, index: int, value: Tenso
     if isinstance(value, Known):
         message = f"{operator.op_type}: {parameter.name} {value.value}; it must be a constant"
         raise DataDependentShapeError(message, op_type=operator.op_type, parameter=parameter.name)
+    if parameter.passing == "constant":
+        return Slot(index)
     return value.item() if parameter.single else tuple(value.reshape(-1).tolist())

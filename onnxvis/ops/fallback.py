@@ -60,6 +60,11 @@ def from_onnx2torch(
     return module.eval().requires_grad_(requires_grad=False), tuple(mapping.inputs)
 
 
+def has_converter(node: onnx.NodeProto, version: int) -> bool:
+    """Whether onnx2torch's registry has something for an operator; it may still refuse its attributes."""
+    return _converter(node, version) is not None
+
+
 def function_body(
     op_type: str, domain: str, version: int, node: onnx.NodeProto, input_types: Sequence[onnx.TypeProto]
 ) -> onnx.FunctionProto | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from onnxvis.ops.table import Ints, operator
+from onnxvis.ops.table import ConstantTensor, Ints, operator
 
 Reduction = Literal["none", "add", "mul", "max", "min"]
 _TORCH_REDUCTION = {"mul": "prod", "max": "amax", "min": "amin"}
@@ -150,13 +150,13 @@ def tensor_scatter(
 
 
 @operator("NonZero", differentiable=False)
-def non_zero(X: Tensor) -> Tensor:
+def non_zero(X: ConstantTensor) -> Tensor:
     """Return the coordinates of the elements that are not zero, (rank, count)."""
     return torch.nonzero(X).T
 
 
 @operator("Unique", differentiable=False)
-def unique(X: Tensor, *, axis: int | None = None, sorted: int = 1, outputs: int = 1) -> tuple[Tensor, ...]:
+def unique(X: ConstantTensor, *, axis: int | None = None, sorted: int = 1, outputs: int = 1) -> tuple[Tensor, ...]:
     """Return the unique elements (or slices along `axis`), where each occurs first, which one each is, and how often.
 
     Args:
@@ -186,4 +186,4 @@ def _slice(start: int, end: int, step: int, size: int) -> slice:
     if step > 0:
         return slice(min(max(start, 0), size), min(max(end, 0), size), min(step, size + 1))
     positions = range(min(max(start, 0), size - 1), min(max(end, -1), size - 1), step)
-    return slice(positions[-1], positions[0] + 1, min(-step, size + 1)) if positions else slice(0, 0)
+    return slice(positions[-1], positions[0] + 1, -step) if positions else slice(0, 0)

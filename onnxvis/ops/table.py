@@ -7,6 +7,7 @@ how `onnxvis.lower` hands it over:
 
 - with `Tensor` (`Tensor`, `Tensor | None`): as a tensor;
 - with `Tensor` and a Python number (`Tensor | float | None`): a constant scalar as a number, all else as a tensor;
+- with `ConstantTensor`: as a tensor, which must be known when the graph is lowered, as for the following;
 - without `Tensor` (`Ints | None`, `float`, `str`): as a Python value, which must therefore be known when the graph is
   lowered: it can be an attribute or a constant, not something computed from the values of the model's input.
 
@@ -29,8 +30,12 @@ from torch import Tensor
 Ints = tuple[int, ...]
 Floats = tuple[float, ...]
 Function = Callable[..., Any]
-Passing = Literal["tensor", "scalar", "static"]
+Passing = Literal["tensor", "scalar", "constant", "static"]
 F = TypeVar("F", bound=Function)
+
+
+class ConstantTensor(Tensor):
+    """In an annotation: a tensor whose values decide the shape of the result; never instantiated."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Parameter:
 
     Attributes:
         name: The specification's name.
-        passing: "tensor", "scalar" (a constant scalar becomes a Python number) or "static" (a Python value).
+        passing: "tensor", "scalar" (a constant scalar becomes a Python number), "constant" (a tensor that must be
+            known) or "static" (a Python value).
         positional: Whether it can be a node's input; the others are attributes.
         variadic: Whether it takes all remaining inputs.
         single: Whether a static value is one number rather than a tuple.
@@ -84,9 +90,7 @@ class Operator:
 _TABLE: dict[tuple[str, str], list[Operator]] = {}
 
 
-def operator(
-    op_type: str, *, since: int = 1, domain: str = "", differentiable: bool = True
-) -> Callable[[F], F]:
+def operator(op_type: str, *, since: int = 1, domain: str = "", differentiable: bool = True) -> Callable[[F], F]:
     """Enter the decorated function into the table; the function itself is returned unchanged.
 
     Args:
@@ -139,6 +143,8 @@ def _alternatives(hint: Any) -> set[Any]:
 
 
 def _passing(kinds: set[Any]) -> Passing:
+    if ConstantTensor in kinds:
+        return "constant"
     if Tensor not in kinds:
         return "static"
     return "scalar" if kinds & {int, float} else "tensor"

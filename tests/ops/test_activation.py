@@ -73,6 +73,11 @@ def test_prelu_broadcasts_its_slope(shape: tuple[int, ...], opset: int) -> None:
     assert_agrees("PRelu", [X, RNG.normal(size=shape).astype(np.float32)], opset)
 
 
+def test_prelu_of_one_axis_is_that_of_the_last() -> None:
+    x = RNG.normal(size=(2, 5, 4, 5)).astype(np.float32)
+    assert_agrees("PRelu", [x, RNG.normal(size=(5,)).astype(np.float32)], 9)
+
+
 def test_the_first_prelu_takes_a_slope_for_each_channel() -> None:
     slope = np.array([0.1, 0.2, 0.3], np.float32)
     (found,) = computed("PRelu", [X, slope], 6)
@@ -80,8 +85,8 @@ def test_the_first_prelu_takes_a_slope_for_each_channel() -> None:
 
 
 def test_the_first_selu_has_constants_of_four_digits() -> None:
-    (found,) = computed("Selu", [np.array([1.0], np.float32)], 1)
-    np.testing.assert_array_equal(found, np.array([1.0507], np.float32))
+    (found,) = computed("Selu", [np.array([1.0, -9.0], np.float32)], 1)
+    np.testing.assert_allclose(found, [1.0507, 1.0507 * 1.6732 * np.expm1(-9)], rtol=1e-6)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, 3, -1, -3])

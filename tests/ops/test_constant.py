@@ -76,10 +76,13 @@ def test_a_range_of_fractions_agrees() -> None:
 
 
 def test_a_range_of_half_floats_is_computed_as_asked() -> None:
-    bounds = [np.array(bound, np.float16) for bound in (0, 3000, 1)]
-    (exact,) = computed("Range", bounds, 27, stash_type=TensorProto.FLOAT)
-    np.testing.assert_array_equal(exact, np.arange(3000, dtype=np.float32).astype(np.float16))
+    start, limit, delta = (np.array(bound, np.float16) for bound in (0, 300, 0.1))
+    (exact,) = computed("Range", [start, limit, delta], 27, stash_type=TensorProto.FLOAT)
+    steps = np.arange(len(exact), dtype=np.float32)
+    np.testing.assert_array_equal(exact, (steps * delta.astype(np.float32)).astype(np.float16))
     assert exact.dtype == np.float16
+    (rough,) = computed("Range", [start, limit, delta], 27, stash_type=TensorProto.FLOAT16)
+    assert not np.array_equal(exact, rough)
 
 
 def test_a_limit_that_the_input_determines_is_refused() -> None:

@@ -164,6 +164,7 @@ def test_a_condition_that_the_input_determines_is_refused() -> None:
 def test_reverse_sequence_agrees(opset: int) -> None:
     assert_agrees("ReverseSequence", [X, ints(2, 1, 0)[:3] + ints(0, 0, 1)], opset)
     assert_agrees("ReverseSequence", [X, ints(3, 2)], opset, batch_axis=0, time_axis=1)
+    assert_agrees("ReverseSequence", [X.reshape(6, 4), ints(1, 3, 6, 4)], opset)
 
 
 @pytest.mark.parametrize("upper", [0, 1])
@@ -213,6 +214,12 @@ ON_ANY_DEVICE = {
     "size": lambda x, index: shape.size(x[index]),
     "eye_like": lambda x, index: constant.eye_like(x[0], k=index.ndim),
 }
+
+
+@pytest.mark.parametrize("op_type", ["NonZero", "Unique"])
+def test_what_the_input_s_values_give_a_shape_is_refused(op_type: str) -> None:
+    with pytest.raises(DataDependentShapeError, match=f"{op_type}: X depends on the values"):
+        computed(op_type, [X], 13, constant=False)
 
 
 @pytest.mark.parametrize("name", ON_ANY_DEVICE)

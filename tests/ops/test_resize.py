@@ -182,6 +182,20 @@ def test_large_images_agree_too(sizes: Any, coordinates: str) -> None:
     assert_agrees("Resize", inputs, 13, mode="linear", coordinate_transformation_mode=coordinates, tolerance=2e-5)
 
 
+@pytest.mark.parametrize("coordinates", ["half_pixel", "pytorch_half_pixel", "align_corners"])
+def test_large_images_by_any_factor_agree_too(coordinates: str) -> None:
+    large = RNG.normal(size=(1, 2, 15, 150)).astype(np.float32)
+    inputs = [large, None, floats([1, 1, 2, 1.373])]
+    assert_agrees("Resize", inputs, 13, mode="linear", coordinate_transformation_mode=coordinates, tolerance=2e-5)
+
+
+@pytest.mark.parametrize("factor", [0.7, 0.1, 1.1])
+def test_resize_computes_sizes_in_float32(factor: float) -> None:
+    assert_agrees(
+        "Resize", [RNG.normal(size=(1, 1, 10, 30)).astype(np.float32), None, floats([1, 1, factor, factor])], 13
+    )
+
+
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 def test_resize_of_bytes_keeps_the_type(mode: str) -> None:
     image = RNG.integers(0, 256, (1, 2, 5, 4)).astype(np.uint8)

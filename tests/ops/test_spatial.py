@@ -18,8 +18,8 @@ RNG = np.random.default_rng(0)
 IMAGE = RNG.normal(size=(2, 3, 6, 5)).astype(np.float32)
 VOLUME = RNG.normal(size=(2, 3, 4, 6, 5)).astype(np.float32)
 BLOCKS = RNG.normal(size=(2, 12, 3, 4)).astype(np.float32)
-# Boxes inside the image, across its borders and far outside.
-ROIS = np.array([[0, 0, 8, 9], [2.5, 1.5, 5, 4], [-3, -2, 4, 5], [4, 3, 40, 50], [60, 60, 70, 70]], np.float32)
+# Boxes inside the image, smaller than a pixel, across the borders and far outside.
+ROIS = np.array([[0, 0, 8, 9], [1.2, 1.5, 1.6, 1.7], [-3, -2, 4, 5], [4, 3, 40, 50], [60, 60, 70, 70]], np.float32)
 
 
 def ints(*values: int) -> Array:

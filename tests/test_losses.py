@@ -1,0 +1,140 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from onnxvis.losses import (
+    ActivationMaximization,
+    LpNorm,
+    Objective,
+    Scene,
+    TotalVariation,
+    as_objective,
+    unit_activation,
+)
+
+
+def scene(image: Tensor, activation: Tensor | None = None) -> Scene:
+    return Scene(image, image, {"": torch.zeros(len(image), 1) if activation is None else activation})
+
+
+def random_images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+
+
+def slow_total_variation(image: np.ndarray, beta: float) -> float:
+    """The definition, pixel by pixel: (C, H, W)."""
+    channels, height, width = image.shape
+    total = 0.0
+    for c in range(channels):
+        for y in range(height - 1):
+            for x in range(width - 1):
+                down, right = image[c, y + 1, x] - image[c, y, x], image[c, y, x + 1] - image[c, y, x]
+                total += (down**2 + right**2) ** (beta / 2)
+    return total / (channels * (height - 1) * (width - 1))
+
+
+@pytest.mark.parametrize("beta", [1.0, 1.5, 2.0, 3.0])
+def test_total_variation_agrees_with_its_definition(beta: float) -> None:
+    images = random_images(2, 3, 5, 7)
+    found = TotalVariation(beta)(scene(images))
+    wanted = [slow_total_variation(image, beta) for image in images.numpy()]
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.0])
+def test_total_variation_of_a_constant_image_is_zero_and_so_is_its_gradient(beta: float) -> None:
+    image = torch.full((1, 3, 6, 6), 0.3, requires_grad=True)
+    loss = TotalVariation(beta)(scene(image))
+    (gradient,) = torch.autograd.grad(loss.sum(), image)
+    assert loss.item() == pytest.approx(0, abs=1e-9)
+    assert gradient.abs().max() == 0
+
+
+def test_total_variation_works_on_signals_and_volumes_and_single_pixels() -> None:
+    signal, volume, pixel = random_images(1, 2, 9), random_images(1, 2, 4, 5, 6), random_images(1, 3, 1, 1)
+    assert TotalVariation()(scene(signal)).item() == pytest.approx(signal.diff(dim=2).square().mean().item())
+    assert TotalVariation()(scene(volume)).item() > 0
+    assert TotalVariation()(scene(pixel)).item() == 0
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 6.0, math.inf])
+def test_lp_norm_agrees_with_its_definition(p: float) -> None:
+    images = random_images(2, 3, 5, 7)
+    found = LpNorm(p)(scene(images)).numpy()
+    distance = np.abs(2 * images.numpy() - 1).reshape(2, -1)
+    wanted = distance.max(1) if math.isinf(p) else np.mean(distance**p, axis=1) ** (1 / p)
+    np.testing.assert_allclose(found, wanted, rtol=1e-10)
+
+
+def test_lp_norm_is_zero_on_grey_and_one_on_black_and_white_with_finite_gradients() -> None:
+    grey = torch.full((1, 1, 2, 2), 0.5, requires_grad=True)
+    loss = LpNorm()(scene(grey))
+    (gradient,) = torch.autograd.grad(loss.sum(), grey)
+    assert loss.item() < 1e-6
+    assert torch.isfinite(gradient).all()
+    assert LpNorm()(scene(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2))).item() == pytest.approx(1)
+
+
+def test_lp_norm_refuses_exponents_below_one() -> None:
+    with pytest.raises(ValueError, match="p >= 1"):
+        LpNorm(0.5)
+
+
+@pytest.mark.parametrize("loss", [TotalVariation(1.5), TotalVariation(2), LpNorm(2), LpNorm(6)])
+def test_gradients_of_regularizers_agree_with_finite_differences(loss: TotalVariation | LpNorm) -> None:
+    image = random_images(1, 2, 4, 4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: loss(scene(x)), image)
+
+
+def test_activation_is_the_mean_of_each_filter_summed_over_the_filters() -> None:
+    activation = random_images(2, 4, 3, 5)
+    loss = ActivationMaximization(filters=(1, 3), channel_axis=1)
+    wanted = -(activation[:, 1].mean((1, 2)) + activation[:, 3].mean((1, 2)))
+    torch.testing.assert_close(loss(scene(random_images(2, 3, 2, 2), activation)), wanted)
+
+
+def test_activation_follows_the_channel_axis() -> None:
+    activation = random_images(1, 3, 5, 4)
+    last = unit_activation(activation, (2,), 3)
+    torch.testing.assert_close(last, activation[..., 2].mean((1, 2)))
+    dense = unit_activation(random_images(2, 10), (7,), 1)
+    torch.testing.assert_close(dense, random_images(2, 10)[:, 7])
+
+
+def test_activation_without_filters_is_the_mean_of_everything() -> None:
+    activation = random_images(2, 4, 3, 3)
+    torch.testing.assert_close(unit_activation(activation, (), 1), activation.mean((1, 2, 3)))
+
+
+def test_another_image_in_the_batch_changes_no_loss() -> None:
+    images, activation = random_images(3, 3, 6, 6), random_images(3, 4, 2, 2)
+    objective = ActivationMaximization((1,), channel_axis=1) + 0.5 * TotalVariation() + 2 * LpNorm()
+    together = objective(scene(images, activation))
+    alone = objective(scene(images[1:2], activation[1:2]))
+    for one, all_of_them in zip(alone, together, strict=True):
+        torch.testing.assert_close(one, all_of_them[1:2])
+
+
+def test_losses_add_up_and_take_weights() -> None:
+    image = random_images(1, 1, 4, 4)
+    objective = 2 * (TotalVariation() + 3 * LpNorm(2)) + LpNorm(6)
+    terms = objective(scene(image))
+    assert objective.names == ["total variation", "L2 norm", "L6 norm"]
+    wanted = [2 * TotalVariation()(scene(image)), 6 * LpNorm(2)(scene(image)), LpNorm(6)(scene(image))]
+    torch.testing.assert_close(torch.stack(terms), torch.stack(wanted))
+    assert (-TotalVariation()).terms == ((TotalVariation(), -1.0),)
+
+
+def test_losses_are_read_from_lists_pairs_and_functions() -> None:
+    def brightness(looked_at: Scene) -> Tensor:
+        return looked_at.image.flatten(1).mean(1)
+
+    objective = as_objective([(TotalVariation(), 0.1), LpNorm(), (brightness, 2)])
+    assert [weight for _, weight in objective.terms] == [0.1, 1.0, 2.0]
+    assert objective.names[2] == "brightness"
+    assert isinstance(as_objective(TotalVariation()), Objective)
+    with pytest.raises(TypeError, match="losses must be"):
+        as_objective(3)

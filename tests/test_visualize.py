@@ -1,0 +1,324 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from onnxvis import (
+    Jitter,
+    Loss,
+    Recipe,
+    Result,
+    Scene,
+    TotalVariation,
+    VisualizationInterrupted,
+    load,
+    visualize,
+)
+from onnxvis.errors import (
+    FilterError,
+    InputError,
+    ModelWeightsError,
+    NoGradientError,
+    SettingError,
+    UnknownNodeError,
+    UnknownSizeError,
+    VerificationError,
+)
+from onnxvis.ops import table
+from onnxvis.render import read_png
+from tests.models import CONV_NET_SHAPES, conv_net, parsed, random_weights
+
+QUICK: dict[str, Any] = {"steps": 4}
+
+
+def by_onnxruntime(proto: onnx.ModelProto, tensor: str, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    """What the original model computes at a tensor, without any code of the package."""
+    observed = onnx.ModelProto()
+    observed.CopyFrom(proto)
+    observed.graph.output.append(onnx.ValueInfoProto(name=tensor))
+    session = onnxruntime.InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run([tensor], feeds)[0])
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    """(1, C, H, W) in [0, 1]."""
+    array = np.asarray(image, np.float32) / 255
+    return (array.transpose(2, 0, 1) if array.ndim == 3 else array[None])[None]
+
+
+def test_the_activation_is_that_of_the_written_file_by_onnxruntime(tmp_path: Path) -> None:
+    proto = conv_net()
+    result = visualize(proto, "conv2", 3, **QUICK, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), bgr=True)
+    path = result.save(tmp_path / "picture.png")
+    fed = pixels(Image.open(path))[:, ::-1]
+    fed = (fed - np.array([0.4, 0.5, 0.6]).reshape(1, 3, 1, 1)) / np.array([0.2, 0.3, 0.4]).reshape(1, 3, 1, 1)
+    wanted = by_onnxruntime(proto, "conv2", {"image": fed.astype(np.float32)})[:, 3].mean()
+    assert result.activation == pytest.approx(wanted, rel=1e-4)
+    np.testing.assert_allclose(result.array, fed, atol=1e-5)
+    assert result.array.dtype == np.float32
+
+
+def test_the_activation_of_the_picture_is_higher_than_that_of_the_start() -> None:
+    result = visualize(conv_net(), "logits", 2, steps=40)
+    assert result.activation > result.seed_activation
+    assert result.float_activation == pytest.approx(result.activation, rel=0.05)
+    assert len(result.history) == 40
+    assert list(result.history[0]) == ["activation"]
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    first, second = (visualize(conv_net(), "relu2", 1, **QUICK).png() for _ in range(2))
+    assert first == second
+    assert visualize(conv_net(), "relu2", 1, **QUICK, seed=1).png() != first
+
+
+def test_softmax_and_sigmoid_outputs_move_to_their_logits() -> None:
+    result = visualize(conv_net(), "probabilities", 2, **QUICK)
+    assert result.target.tensor == "logits"
+    assert any("logits" in note for note in result.notes)
+    wanted = by_onnxruntime(conv_net(), "logits", {"image": result.array})[0, 2]
+    probability = by_onnxruntime(conv_net(), "probabilities", {"image": result.array})[0, 2]
+    assert result.activation == pytest.approx(wanted, rel=1e-4)
+    assert result.measurement.output == pytest.approx(probability, rel=1e-4)
+    assert visualize(conv_net(), "probabilities", 2, **QUICK, logits=False).target.tensor == "probabilities"
+
+
+def test_several_filters_are_maximized_together() -> None:
+    result = visualize(conv_net(), "logits", [1, 4], **QUICK)
+    values = by_onnxruntime(conv_net(), "logits", {"image": result.array})[0]
+    assert result.measurement.by_filter == pytest.approx((values[1], values[4]), rel=1e-4)
+    assert result.activation == pytest.approx(values[1] + values[4], rel=1e-4)
+
+
+def test_without_a_filter_the_whole_tensor_is_maximized() -> None:
+    result = visualize(conv_net(), "relu1", **QUICK)
+    wanted = by_onnxruntime(conv_net(), "relu1", {"image": result.array}).mean()
+    assert result.activation == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_default_target_is_the_first_output() -> None:
+    assert visualize(conv_net(), filter=0, **QUICK).target.asked == "probabilities"
+
+
+def test_class_names_of_the_file_stand_for_filters() -> None:
+    proto = conv_net()
+    proto.metadata_props.append(onnx.StringStringEntryProto(key="onnxvis.labels", value='["a", "b", "rings", "c", "d"]'))
+    assert visualize(proto, "logits", "Rings", **QUICK).target.filters == (2,)
+
+
+def test_the_png_holds_the_whole_recipe(tmp_path: Path) -> None:
+    result = visualize(conv_net(), "conv1", 2, **QUICK, seed=5, tv_weight=0.1)
+    image, text = read_png(result.save(tmp_path / "p.png"))
+    assert np.array_equal(np.asarray(image), np.asarray(result.image))
+    assert Recipe.from_dict(text["recipe"]) == result.recipe
+    assert text["model"]["sha256"] == load(conv_net()).sha256
+    assert text["measured"]["activation"] == result.activation
+    assert text["steps_done"] == 4
+    assert text["interrupted"] is False
+    assert set(text["versions"]) == {"onnxvis", "torch", "onnxruntime", "onnx", "python"}
+
+
+def test_a_recipe_makes_the_same_picture_again() -> None:
+    first = visualize(conv_net(), "conv1", 2, **QUICK, seed=5, transforms=(Jitter(2),))
+    again = visualize(conv_net(), recipe=Recipe.from_dict(json.loads(first.recipe.to_json())))
+    assert again.png() == first.png()
+
+
+NHWC = """
+<ir_version: 8, opset_import: ["": 17]> net (float[1, 16, 16, 3] image) => (float[1, 4, 16, 16] y)
+{ t = Transpose <perm = [0, 3, 1, 2]> (image)  y = Conv <pads = [1, 1, 1, 1]> (t, w1, b1) }
+"""
+GREY = """
+<ir_version: 8, opset_import: ["": 17]> net (float[1, 1, 12, 12] image) => (float[1, 4, 12, 12] y)
+{ y = Conv <pads = [1, 1, 1, 1]> (image, w, b) }
+"""
+OPEN = """
+<ir_version: 8, opset_import: ["": 17]> net (float[N, 3, H, W] image) => (float[N, 4, H, W] y)
+{ y = Conv <pads = [1, 1, 1, 1]> (image, w1, b1) }
+"""
+HALF = """
+<ir_version: 8, opset_import: ["": 17]> net (float16[1, 3, 16, 16] image) => (float16[1, 4, 16, 16] y)
+{ y = Conv <pads = [1, 1, 1, 1]> (image, w1, b1) }
+"""
+FIRST_CONV = {key: CONV_NET_SHAPES[key] for key in ("w1", "b1")}
+
+
+def test_nhwc_models_are_recognized() -> None:
+    result = visualize(parsed(NHWC, **random_weights(FIRST_CONV)), filter=1, **QUICK)
+    assert result.array.shape == (1, 16, 16, 3)
+    assert result.image.mode == "RGB"
+
+
+def test_grey_models_make_grey_pictures() -> None:
+    result = visualize(parsed(GREY, **random_weights({"w": (4, 1, 3, 3), "b": (4,)})), filter=1, **QUICK)
+    assert result.image.mode == "L"
+    assert result.image.size == (12, 12)
+
+
+def test_open_sizes_are_given_by_size() -> None:
+    proto = parsed(OPEN, **random_weights(FIRST_CONV))
+    assert visualize(proto, filter=1, **QUICK, size=(20, 30)).image.size == (30, 20)
+    assert visualize(proto, filter=1, **QUICK, size=24).image.size == (24, 24)
+    with pytest.raises(UnknownSizeError, match="--size"):
+        visualize(proto, filter=1, **QUICK)
+    with pytest.raises(InputError, match="16, 16"):
+        visualize(conv_net(), "conv1", 1, **QUICK, size=(20, 30))
+
+
+def test_half_precision_models_are_visualized_in_float32() -> None:
+    weights = {name: array.astype(np.float16) for name, array in random_weights(FIRST_CONV).items()}
+    result = visualize(parsed(HALF, **weights), filter=1, steps=20)
+    assert result.activation > result.seed_activation
+    assert any("half precision" in note for note in result.notes)
+    assert result.verification.max_rel_error < 1e-2
+
+
+def test_of_several_inputs_one_is_optimized_and_the_others_are_zero() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]>
+    net (float[1, 3, 8, 8] first, float[1, 3, 8, 8] second) => (float[1, 3, 8, 8] y)
+    { twice = Add (second, second)  y = Add (first, twice) }
+    """
+    result = visualize(parsed(text), steps=30, wrt="second", preprocess="unit")
+    assert result.activation == pytest.approx(2 * float(result.array.mean()), rel=1e-4)
+    assert "inputs held at zero: first" in result.notes
+    with pytest.raises(InputError, match="no input 'third'"):
+        visualize(parsed(text), **QUICK, wrt="third")
+
+
+def test_seed_images_are_read_from_files_and_arrays(tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    from_file = visualize(conv_net(), "conv1", 1, steps=0, seed_image=tmp_path / "photo.png")
+    from_array = visualize(conv_net(), "conv1", 1, steps=0, seed_image=photo)
+    for result in (from_file, from_array):
+        assert np.abs(np.asarray(result.image).astype(int) - photo).max() <= 1
+    assert from_file.recipe.seed_image == str(tmp_path / "photo.png")
+    with pytest.raises(InputError, match="shape"):
+        visualize(conv_net(), "conv1", 1, **QUICK, seed_image=photo[:8])
+
+
+class Corner(Loss):
+    """A user's own loss, on another layer than the target."""
+
+    node = "conv1"
+
+    def __call__(self, scene: Scene) -> Tensor:
+        return -scene.activations["conv1"][:, 0, 0, 0]
+
+
+def test_losses_of_ones_own_look_at_any_layer() -> None:
+    result = visualize(conv_net(), "logits", 1, losses=[Corner(), (TotalVariation(), 0.5)], steps=20, transforms=())
+    assert list(result.history[0]) == ["Corner", "total variation"]
+    assert result.history[-1]["Corner"] < result.history[0]["Corner"]
+
+
+def test_an_interruption_carries_the_measured_result() -> None:
+    def stop(step: int, losses: object) -> None:
+        del losses
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(VisualizationInterrupted) as caught:
+        visualize(conv_net(), "logits", 1, steps=50, on_step=stop)
+    result = caught.value.result
+    assert result.interrupted
+    assert len(result.history) == 2
+    assert result.to_dict()["interrupted"] is True
+    assert "interrupted after 2 steps" in str(result)
+
+
+def test_a_result_shows_itself_in_a_notebook() -> None:
+    result = visualize(conv_net(), "logits", 1, **QUICK)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(result._repr_png_()))), np.asarray(result.image))
+    assert "data:image/png;base64," in result._repr_html_()
+
+
+def test_the_callers_model_is_not_changed() -> None:
+    proto = conv_net()
+    before = proto.SerializeToString(deterministic=True)
+    visualize(proto, "logits", 1, **QUICK)
+    assert proto.SerializeToString(deterministic=True) == before
+
+
+def test_what_the_target_does_not_need_is_listed() -> None:
+    result = visualize(conv_net(), "relu1", 1, **QUICK)
+    assert result.left_out["Softmax"] == 1
+    assert sum(result.left_out.values()) == 7
+
+
+def test_nan_in_a_needed_weight_is_named_and_elsewhere_does_not_matter() -> None:
+    bad = np.full((5, 6), np.nan, np.float32)
+    with pytest.raises(ModelWeightsError, match="'w3'"):
+        visualize(conv_net(w3=bad), "logits", 1, **QUICK)
+    assert isinstance(visualize(conv_net(w3=bad), "relu2", 1, **QUICK), Result)
+
+
+@pytest.mark.parametrize("cut", ["Round (relu1)", "Cast <to = 1> (whole)", "Sign (relu1)"])
+def test_a_path_without_gradient_names_the_cutting_node(cut: str) -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> net (float[1, 3, 16, 16] image) => (float[1, 4, 16, 16] y)
+    {
+        conv1 = Conv <pads = [1, 1, 1, 1]> (image, w1, b1)
+        relu1 = Relu (conv1)
+        whole = Cast <to = 7> (relu1)
+        y = CUT
+    }
+    """.replace("CUT", cut)
+    with pytest.raises(NoGradientError, match=r"cut at '(y|whole)' \((Round|Cast|Sign)\)"):
+        visualize(parsed(text, **random_weights(FIRST_CONV)), filter=1, **QUICK)
+
+
+def test_disagreement_with_onnxruntime_stops_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(X: Tensor) -> Tensor:
+        return X.clamp(min=0.01)
+
+    entry = table.Operator("Relu", "", 1, wrong, differentiable=True)
+    monkeypatch.setitem(table._TABLE, ("", "Relu"), [entry])
+    with pytest.raises(VerificationError, match="'relu1'"):
+        visualize(conv_net(), "logits", 1, **QUICK)
+
+
+def test_wrong_words_are_one_line_each() -> None:
+    with pytest.raises(UnknownNodeError, match="conv1"):
+        visualize(conv_net(), "conf1", 1, **QUICK)
+    with pytest.raises(FilterError, match="0 to 4"):
+        visualize(conv_net(), "logits", 5, **QUICK)
+    with pytest.raises(SettingError, match="No device"):
+        visualize(conv_net(), "logits", 1, **QUICK, device="tpu")
+    with pytest.raises(TypeError, match="no setting 'stepz'"):
+        visualize(conv_net(), "logits", 1, stepz=3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(SettingError, match="no CUDA device"):
+        visualize(conv_net(), "logits", 1, **QUICK, device="cuda")
+
+
+def test_memory_does_not_grow_with_steps() -> None:
+    import tracemalloc  # noqa: PLC0415 - used here alone
+
+    def peak(steps: int) -> int:
+        tracemalloc.start()
+        visualize(conv_net(), "logits", 1, steps=steps)
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    peak(2)
+    assert peak(200) < peak(20) + 200_000
+
+
+def test_a_real_classifier_is_driven_to_its_class(shared_models: Path) -> None:
+    result = visualize(shared_models / "cls_mnist_cntk_opset8.onnx", filter=3, steps=64)
+    assert result.activation > result.seed_activation + 10
+    assert result.image.size == (28, 28)
