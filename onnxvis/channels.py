@@ -1,14 +1,16 @@
 """Which axis of a tensor holds the channels.
 
 A convolution's output has them in axis 1, a matrix product's in the last one. Other operators hand on what they get:
-`Transpose` permutes, `Reshape` keeps the axis where the shapes leave no doubt, elementwise operators, normalizations,
-poolings and concatenations keep it. What cannot be told is None, and is asked for, never guessed.
+`Transpose` permutes, `Reshape` keeps the axis where the shapes leave no doubt or makes units of all but the batch,
+elementwise operators, normalizations, poolings and concatenations keep it. What cannot be told is None, and is asked
+for, never guessed; so operators that are not listed here have none.
 
 A channel axis that a Reshape has split into several (a channel shuffle) is carried as the tuple of its parts.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
@@ -16,24 +18,34 @@ import onnx_ir as ir
 Axes = tuple[int, ...]
 Shape = Sequence[int | str | None] | None
 
+_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
 _CHANNELS_SECOND = frozenset(
     {
-        *("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "FusedConv", "DepthToSpace"),
-        *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "PRelu"),
+        *("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "FusedConv", "Col2Im"),
+        *("DepthToSpace", "SpaceToDepth", "GridSample", "RoiAlign", "MaxRoiPool", "MaxUnpool"),
+        *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN"),
         *("AveragePool", "MaxPool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"),
         *("ImageScaler", "Crop"),
     }
 )
-_CHANNELS_LAST = frozenset(
+_CHANNELS_LAST = frozenset({"NhwcConv", "NhwcFusedConv", "NhwcMaxPool", "LSTM", "GRU", "RNN"})
+_PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedMatMul", "QGemm", "MatMulNBits"})
+_WITH_SCALES = frozenset({"QLinearMatMul", "QGemm"})
+_AXES_KEPT = frozenset({"Resize", "Upsample", "Pad", "Slice", "Split", "Expand", "Tile", "CumSum", "ReverseSequence"})
+_ELEMENTWISE = frozenset(
     {
-        *("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedMatMul", "QGemm"),
-        *("LayerNormalization", "RMSNormalization"),
+        *("Abs", "Acos", "Acosh", "Affine", "Asin", "Asinh", "Atan", "Atanh", "BiasGelu", "Cast", "CastLike", "Ceil"),
+        *("Celu", "Clip", "Concat", "Cos", "Cosh", "DequantizeLinear", "Div", "Dropout", "Elu", "Erf", "Exp"),
+        *("FastGelu", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Hardmax", "Identity", "LayerNormalization"),
+        *("LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "Max", "Mean", "MeanVarianceNormalization", "Min"),
+        *("Mish", "Mod", "Mul", "Neg", "PRelu", "ParametricSoftplus", "Pow", "QLinearAdd", "QLinearConcat"),
+        *("QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear", "QuickGelu"),
+        *("RMSNormalization", "Reciprocal", "Relu", "Round", "Scale", "ScaledTanh", "Selu", "Shrink", "Sigmoid"),
+        *("Sign", "SimplifiedLayerNormalization", "Sin", "Sinh", "SkipLayerNormalization", "Softmax", "Softplus"),
+        *("Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Add"),
     }
 )
-_REARRANGED = frozenset(
-    {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Gather", "Expand", "Tile"}
-)
-_AXES_KEPT = frozenset({"Resize", "Upsample", "Pad", "Slice", "Split", "Expand", "Tile", "Gather", "CumSum", "Dropout"})
+"""Operators, concatenation among them, whose output has the axes of its inputs, aligned at the right."""
 
 
 def channel_axes(
@@ -47,13 +59,23 @@ def channel_axes(
         constants: Small integer constants (axes, permutations) by value name.
     """
     known: dict[str, Axes] = {}
+    # A plain feature vector is a batch of units.
+    dynamic = {str(value.name) for value in graph.inputs if value.name not in graph.initializers}
+    known.update({name: (1,) for name in dynamic if _rank(shapes.get(name)) == len(_MATRIX)})
     for node in graph:
+        reads = [str(value.name) for value in node.inputs if value is not None]
+        computed = [name for name in reads if name in dynamic]
+        dynamic.update(str(value.name) for value in node.outputs if computed or node.op_type in ("If", "Loop", "Scan"))
         for value in node.outputs:
             shape = shapes.get(str(value.name))
-            axes = _axes(node, shape, known, shapes, constants)
-            if axes and all(shape is None or axis < len(shape) for axis in axes):
+            axes = _axes(node, shape, known, shapes, constants, computed)
+            if axes and all(shape is None or 0 <= axis < len(shape) for axis in axes):
                 known[str(value.name)] = axes
     return {name: axes[0] for name, axes in known.items() if len(axes) == 1}
+
+
+def _rank(shape: Shape) -> int | None:
+    return None if shape is None else len(shape)
 
 
 def _axes(
@@ -62,45 +84,100 @@ def _axes(
     known: Mapping[str, Axes],
     shapes: Mapping[str, Shape],
     constants: Mapping[str, Sequence[int]],
+    computed: Sequence[str],
 ) -> Axes | None:
-    rank = None if shape is None else len(shape)
+    rank = _rank(shape)
+    if node.domain not in _DOMAINS:
+        return None
     if node.op_type in _CHANNELS_SECOND:
-        return (1,)
+        last = node.attributes.get("channels_last")
+        return (1,) if last is None or not last.as_int() else _last(rank)
     if node.op_type in _CHANNELS_LAST:
-        return None if rank is None else (rank - 1,)
+        return _last(rank)
+    if node.op_type in _PRODUCTS:
+        return _product(node, rank, known, shapes, computed)
+    if node.op_type in _ELEMENTWISE:
+        return _broadcast(node, shape, known, shapes)
     source = None if not node.inputs or node.inputs[0] is None else str(node.inputs[0].name)
     before = shapes.get(source) if source else None
-    axes = known.get(source) if source else None
-    if node.op_type in _AXES_KEPT and axes is not None:
-        return axes if rank is None or before is None or rank == len(before) else None
-    moved = _moved(node, axes, before, shape, constants)
-    if moved is not None or node.op_type == "Transpose":
-        return moved
-    return _broadcast(node, rank, known, shapes) or _dense(shape)
+    return _moved(node, known.get(source) if source else None, before, shape, constants)
+
+
+def _last(rank: int | None) -> Axes | None:
+    return None if rank is None else (rank - 1,)
+
+
+def _product(
+    node: ir.Node,
+    rank: int | None,
+    known: Mapping[str, Axes],
+    shapes: Mapping[str, Shape],
+    computed: Sequence[str],
+) -> Axes | None:
+    """A dense layer makes channels of the last axis; of two computed factors, the second must have them there."""
+    second = 3 if node.op_type in _WITH_SCALES else 1
+    names = ["" if value is None else str(value.name) for value in node.inputs]
+    if rank is None or len(names) <= second or not {names[0], names[second]} & set(computed):
+        return None
+    if names[second] not in computed:
+        return _last(rank)
+    shape, axes = shapes.get(names[second]), known.get(names[second])
+    if shape is None or axes is None or any(name in node.attributes for name in ("transA", "transB")):
+        return None
+    if axes == _last(len(shape)):
+        return _last(rank)
+    # W @ x: the rows of the weights are the units.
+    return (rank - 2,) if names[0] not in computed and axes == (len(shape) - 2,) else None
 
 
 def _moved(
     node: ir.Node, axes: Axes | None, before: Shape, shape: Shape, constants: Mapping[str, Sequence[int]]
 ) -> Axes | None:
     """Follow the axes of the first input through an operator that rearranges them."""
-    rank = None if shape is None else len(shape)
+    rank = _rank(shape)
     found: Axes | None = None
-    if node.op_type == "Transpose":
+    if node.op_type in _AXES_KEPT:
+        found = axes if None in (rank, _rank(before)) or rank == _rank(before) else None
+    elif node.op_type == "Transpose":
         found = _transposed(axes, _attribute_ints(node, "perm"), rank)
     elif node.op_type in ("Reshape", "Flatten"):
-        found = _dense(shape) or _reshaped(axes, before, shape)
+        found = _reshaped(axes, before, shape) or _flattened(node, before, shape)
     elif node.op_type == "Squeeze":
-        found = _squeezed(axes, _ints(node, "axes", 1, constants), before)
+        found = _squeezed(node, axes, before, rank, constants)
     elif node.op_type == "Unsqueeze":
         found = _unsqueezed(axes, _ints(node, "axes", 1, constants), rank)
+    elif node.op_type == "Gather":
+        found = _gathered(node, axes, before, rank)
     elif node.op_type.startswith("Reduce"):
         found = _reduced(node, axes, before, constants)
     return found
 
 
-def _dense(shape: Shape) -> Axes | None:
-    """A matrix (N, C) is a batch of vectors of units."""
-    return (1,) if shape is not None and len(shape) == 2 else None  # noqa: PLR2004 - a matrix
+_MATRIX = ("N", "C")
+
+
+def _flattened(node: ir.Node, before: Shape, after: Shape) -> Axes | None:
+    """What a Reshape makes of each image of a batch is a vector of units, if it keeps the batch."""
+    if before is None or after is None or len(after) != len(_MATRIX):
+        return None
+    axis = node.attributes.get("axis")
+    keeps = node.op_type == "Flatten" and (axis is None or axis.as_int() == 1)
+    same = bool(before) and before[0] is not None and before[0] == after[0]
+    sizes = [dim for dim in before[1:] if isinstance(dim, int)]
+    rest = len(sizes) == len(before) - 1 and after[1] == math.prod(sizes)
+    return (1,) if keeps or same or rest else None
+
+
+def _gathered(node: ir.Node, axes: Axes | None, before: Shape, rank: int | None) -> Axes | None:
+    """The gathered axis is replaced by those of the indices: a scalar index removes it."""
+    if axes is None or before is None or rank is None or len(axes) > 1:
+        return None
+    attribute = node.attributes.get("axis")
+    gathered = (0 if attribute is None else attribute.as_int()) % len(before)
+    added = rank - len(before)
+    if axes[0] == gathered:
+        return axes if added == 0 else None
+    return axes if axes[0] < gathered else (axes[0] + added,)
 
 
 def _transposed(axes: Axes | None, perm: Sequence[int] | None, rank: int | None) -> Axes | None:
@@ -176,14 +253,22 @@ def _common_run(before: Sequence[int | str | None], after: Sequence[int | str | 
             second, right = second * size, right + 1
 
 
-def _squeezed(axes: Axes | None, removed: Sequence[int] | None, before: Shape) -> Axes | None:
+def _squeezed(
+    node: ir.Node, axes: Axes | None, before: Shape, rank: int | None, constants: Mapping[str, Sequence[int]]
+) -> Axes | None:
+    removed = _ints(node, "axes", 1, constants)
     if axes is None or before is None:
         return None
-    gone = range(len(before)) if removed is None else [axis % len(before) for axis in removed]
-    gone = [axis for axis in gone if removed is not None or before[axis] == 1]
-    if set(axes) & set(gone):
+    gone = [axis % len(before) for axis in removed] if removed is not None else _ones(before)
+    if set(axes) & set(gone) or (rank is not None and rank != len(before) - len(gone)):
+        return None
+    if removed is None and (rank is None or len(node.inputs) > 1):
         return None
     return tuple(axis - sum(g < axis for g in gone) for axis in axes)
+
+
+def _ones(shape: Sequence[int | str | None]) -> list[int]:
+    return [axis for axis, dim in enumerate(shape) if dim == 1]
 
 
 def _unsqueezed(axes: Axes | None, added: Sequence[int] | None, rank: int | None) -> Axes | None:
@@ -207,18 +292,21 @@ def _reduced(node: ir.Node, axes: Axes | None, before: Shape, constants: Mapping
     return tuple(axis - sum(g < axis for g in gone) for axis in axes)
 
 
-def _broadcast(node: ir.Node, rank: int | None, known: Mapping[str, Axes], shapes: Mapping[str, Shape]) -> Axes | None:
-    """Elementwise operators and concatenations: the axes of the first input that knows them, aligned at the right."""
-    if node.op_type in _REARRANGED or node.op_type.startswith("Reduce"):
-        return None
+def _broadcast(node: ir.Node, shape: Shape, known: Mapping[str, Axes], shapes: Mapping[str, Shape]) -> Axes | None:
+    """The axes of the inputs that know them, aligned at the right; None where they contradict one another."""
+    found = set()
     for value in node.inputs:
         name = "" if value is None else str(value.name)
-        shape = shapes.get(name)
-        if name in known and rank is None:
-            return known[name]
-        if name in known and rank is not None and shape is not None and len(shape) <= rank:
-            return tuple(axis + rank - len(shape) for axis in known[name])
-    return None
+        own = shapes.get(name)
+        if name not in known:
+            continue
+        if own is None or shape is None:
+            # Without shapes only an operator of one input is sure to change none.
+            return known[name] if len(node.inputs) == 1 else None
+        offset = len(shape) - len(own)
+        if not all(own[axis] == 1 != shape[axis + offset] for axis in known[name]):
+            found.add(tuple(axis + offset for axis in known[name]))
+    return found.pop() if len(found) == 1 else None
 
 
 def _attribute_ints(node: ir.Node, name: str) -> Sequence[int] | None:

@@ -97,7 +97,7 @@ class Fourier:
     """
 
     decay: float = 1.25
-    std: float = 0.2
+    std: float = 0.05
     decorrelate: bool = True
 
     def start(
@@ -122,7 +122,7 @@ class Fourier:
         """Compute the images, (N, C, H, W) in [0, 1]; see `Parameterization.render`."""
         (coefficients,) = parameters
         if self._colored(shape):
-            # Before the transform, which is linear, and where the data lie contiguous: a fifth faster than after it.
+            # Colors may be mixed before the transform, which is linear; here the data lie contiguous.
             mixed = _color_matrix(coefficients.device) @ coefficients.flatten(2)
             coefficients = mixed.view(coefficients.shape)
         spectrum = torch.view_as_complex(coefficients * _amplitudes(shape[2:], self.decay, coefficients.device))

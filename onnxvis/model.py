@@ -6,8 +6,10 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from onnxvis.shapes import TensorSpec, inferred, skeleton
 
 _SMALL = 64
 """Elements up to which an integer constant is read while looking at a model: axes and shapes, not indices."""
+_REASON = 300
+"""Characters of somebody else's message that are quoted."""
 
 
 @dataclass(frozen=True)
@@ -200,8 +204,10 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         message = f"No file {str(path)!r}. Check the path; the folder {_existing_parent(path)} exists."
         raise ModelFileError(message, path=path) from None
-    except OSError as error:
-        message = f"Cannot read {str(path)!r}: {error.strerror}. Give the path of an .onnx file that you may read."
+    except (OSError, ValueError) as error:
+        # ValueError: a null byte in the path.
+        reason = error.strerror if isinstance(error, OSError) else error
+        message = f"Cannot read {str(path)!r}: {reason}. Give the path of an .onnx file that you may read."
         raise ModelFileError(message, path=path) from error
 
 
@@ -221,15 +227,16 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
         kind = "is truncated or damaged" if content[:1] == b"\x08" else "is not an ONNX file"
         message = f"{name} {kind} ({len(content)} bytes cannot be parsed as a ModelProto). Copy or export it again."
         raise ModelFileError(message) from error
-    if not proto.HasField("graph"):
-        message = (
-            f"{name} holds no graph ({len(content)} bytes): not an ONNX model, or truncated. Copy or export it again."
-        )
-        raise ModelFileError(message)
     return proto
 
 
 def _checked(proto: onnx.ModelProto, name: str, path: Path | None, checksum: Any) -> Model:
+    if not proto.HasField("graph"):
+        message = (
+            f"{name} holds no graph ({proto.ByteSize()} bytes): not an ONNX model, or truncated. "
+            "Copy or export it again."
+        )
+        raise ModelFileError(message)
     if not proto.opset_import:
         message = (
             f"{name} imports no operator set, so its operators have no meaning. Export it again, or add opset_import."
@@ -237,25 +244,69 @@ def _checked(proto: onnx.ModelProto, name: str, path: Path | None, checksum: Any
         raise InvalidModelError(message)
     _check_external_data(proto, name, path)
     try:
-        model = onnx_ir.from_proto(proto)
-        if path is not None:
-            onnx_ir.external_data.set_base_dir(model.graph, path.parent)
-        if model.functions:
-            InlinePass()(model)
-        TopologicalSortPass()(model)
-        onnx.checker.check_model(skeleton(model))
+        with _silenced("onnx_ir"):
+            model = _simplified(proto, path)
+            onnx.checker.check_model(skeleton(model))
     except Exception as error:
         # onnx-ir raises many kinds for malformed graphs; all of them mean the same to the user.
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = _reason(error)
         message = f"{name} is not a valid ONNX model: {reason}. Export it again, or repair it and run onnx.checker."
         raise InvalidModelError(message, reason=reason) from error
     return Model(name, path, checksum.hexdigest(), model)
 
 
+def _simplified(proto: onnx.ModelProto, path: Path | None) -> onnx_ir.Model:
+    """Inline functions and sort nodes; only weights of the main graph stay on disk."""
+    model = onnx_ir.from_proto(proto)
+    if model.functions:
+        InlinePass()(model)
+    TopologicalSortPass()(model)
+    if path is not None:
+        onnx_ir.external_data.set_base_dir(model.graph, path.parent)
+        _read_inner_tensors(model.graph)
+    return model
+
+
+def _read_inner_tensors(graph: onnx_ir.Graph) -> None:
+    """Read what the checker insists on having: tensors in attributes and weights of subgraphs."""
+    for node in onnx_ir.traversal.RecursiveGraphIterator(graph):
+        for name, attribute in list(node.attributes.items()):
+            if attribute.type == onnx_ir.AttributeType.TENSOR and isinstance(attribute.value, onnx_ir.ExternalTensor):
+                node.attributes[name] = onnx_ir.AttrTensor(name, _in_memory(attribute.value))
+    for inner in graph.subgraphs():
+        for value in inner.initializers.values():
+            if isinstance(value.const_value, onnx_ir.ExternalTensor):
+                value.const_value = _in_memory(value.const_value)
+
+
+def _in_memory(tensor: onnx_ir.ExternalTensor) -> onnx_ir.Tensor:
+    return onnx_ir.Tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=tensor.name)
+
+
+@contextmanager
+def _silenced(logger: str) -> Iterator[None]:
+    """Keep a library's log from stderr, where it goes if nobody has set up logging: the error says all."""
+    handler = logging.NullHandler()
+    logging.getLogger(logger).addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger(logger).removeHandler(handler)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost message in one line: onnx-ir wraps what went wrong in where it went wrong."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:_REASON].rstrip(". ") or type(error).__name__
+
+
 def _check_external_data(proto: onnx.ModelProto, name: str, path: Path | None) -> None:
+    tensors = [*_tensors(proto.graph.node, proto.graph.initializer)]
+    tensors += [tensor for function in proto.functions for tensor in _tensors(function.node)]
     problems = [
         problem
-        for tensor in _tensors(proto.graph)
+        for tensor in tensors
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for problem in [_external_problem(tensor, path)]
         if problem is not None
@@ -271,40 +322,53 @@ def _external_problem(tensor: onnx.TensorProto, path: Path | None) -> str | None
     location = entries.get("location", "")
     if path is None:
         return f"weight {tensor.name!r} lies in the file {location!r} beside the model; load the model by its path"
-    folder = path.parent.resolve()
-    file = (folder / location).resolve()
+    try:
+        folder = path.parent.resolve()
+        file = (folder / location).resolve()
+        found = file.is_file()
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        # Too long, a loop of symbolic links, not UTF-8, a null byte.
+        return f"weight {tensor.name!r} points to {str(location)[:80]!r}: {_reason(error)}; export the model again"
     if not location or Path(location).is_absolute() or not file.is_relative_to(folder):
         return (
             f"weight {tensor.name!r} points to {location!r}, outside the model's folder; save its data beside the model"
         )
-    if not file.is_file():
+    if not found:
         return f"weight {tensor.name!r} needs the file {location!r} beside the model; copy it there too"
     return _too_short(tensor, entries, file)
 
 
 def _too_short(tensor: onnx.TensorProto, entries: Mapping[str, str], file: Path) -> str | None:
+    bits = onnx_ir.DataType(tensor.data_type).bitwidth if tensor.data_type in set(onnx_ir.DataType) else 0
+    size = (int(np.prod(tensor.dims, dtype=object)) * bits + 7) // 8
     try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
     except ValueError:
         return f"weight {tensor.name!r} has an offset or length that is not a number; export the model again"
-    bits = onnx_ir.DataType(tensor.data_type).bitwidth if tensor.data_type in set(onnx_ir.DataType) else 0
-    needed = offset + max(length, int(np.prod(tensor.dims, dtype=object)) * bits // 8)
-    if offset < 0 or length < 0 or file.stat().st_size < needed:
+    if offset < 0 or length < size or any(dim < 0 for dim in tensor.dims):
         return (
-            f"weight {tensor.name!r} needs {needed} bytes of {file.name!r}, which has {file.stat().st_size}; "
+            f"weight {tensor.name!r} of shape {tuple(tensor.dims)} cannot lie in {length} bytes at offset {offset}; "
+            "export the model again"
+        )
+    if file.stat().st_size < offset + length:
+        return (
+            f"weight {tensor.name!r} needs {offset + length} bytes of {file.name!r}, which has {file.stat().st_size}; "
             "copy the file again"
         )
     return None
 
 
-def _tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
-    tensors = list(graph.initializer)
-    for node in graph.node:
+def _tensors(
+    nodes: Iterable[onnx.NodeProto], initializers: Iterable[onnx.TensorProto] = ()
+) -> Iterator[onnx.TensorProto]:
+    yield from initializers
+    for node in nodes:
         for attribute in node.attribute:
-            tensors += [attribute.t] if attribute.HasField("t") else []
-            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                tensors += _tensors(inner)
-    return tensors
+            yield from attribute.tensors
+            if attribute.HasField("t"):
+                yield attribute.t
+            for inner in [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs:
+                yield from _tensors(inner.node, inner.initializer)
 
 
 def _small_integers(graph: onnx_ir.Graph) -> dict[str, list[int]]:

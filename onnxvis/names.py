@@ -1,7 +1,7 @@
 """Where a person's word for a layer meets the names that an exporter wrote.
 
 A name is matched, in this order, as: exact node name, exact tensor name, exporter scope (the last tensor computed in
-that scope), path suffix, unique substring, `OpType:k` (k-th node of that type, from 0).
+that scope), path suffix, unique substring, `OpType:k` (k-th node of that type, from 0; `OpType:k:i` its output i).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ import onnx_ir as ir
 from onnxvis.errors import AmbiguousNodeError, UnknownNodeError
 
 _TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
+_NUMBERED = re.compile(r"([^:]+):(-?[0-9]{1,9})(?::([0-9]{1,9}))?")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class NameIndex:
             AmbiguousNodeError: Several values have it.
         """
         for matches in (self._exact, self._scope, self._suffix, self._substring, self._numbered):
-            found = matches(query)
+            found = matches(query) if query.strip() else []
             if len(found) == 1:
                 return found[0]
             if found:
@@ -77,7 +79,8 @@ class NameIndex:
                     return name
                 if found:
                     break
-        return f"{_op_type(value)}:{self._numbers[value]}"
+        number = f"{_op_type(value)}:{self._numbers[value]}"
+        return number if value.index() == 0 else f"{number}:{value.index()}"
 
     def _spellings(self, value: ir.Value) -> Iterator[str]:
         module = _module_path(value)
@@ -118,11 +121,14 @@ class NameIndex:
         return []
 
     def _numbered(self, query: str) -> list[ir.Value]:
-        op_type, colon, number = query.rpartition(":")
-        peers = [value for value in self.candidates if _op_type(value) == op_type and value.index() == 0]
-        if not colon or not number.removeprefix("-").isdecimal() or not -len(peers) <= int(number) < len(peers):
+        match = _NUMBERED.fullmatch(query)
+        if match is None:
             return []
-        return [peers[int(number)]]
+        op_type, number, output = match[1], int(match[2]), int(match[3] or 0)
+        nodes = self._by_op_type.get(op_type, [])
+        if not -len(nodes) <= number < len(nodes):
+            return []
+        return [value for value in nodes[number].outputs if value.index() == output and value in self._numbers]
 
     @staticmethod
     def _names_of(value: ir.Value) -> list[str]:
@@ -131,14 +137,18 @@ class NameIndex:
         return [str(value.name), node_name, *_scopes(value)]
 
     @functools.cached_property
-    def _numbers(self) -> dict[ir.Value, int]:
-        counts: dict[str, int] = {}
-        numbers = {}
+    def _by_op_type(self) -> dict[str, list[ir.Node]]:
+        found: dict[str, dict[ir.Node, None]] = {}
         for value in self.candidates:
-            if value.index() == 0:
-                numbers[value] = counts.get(_op_type(value), 0)
-                counts[_op_type(value)] = numbers[value] + 1
-        return numbers
+            node = value.producer()
+            if node is not None:
+                found.setdefault(node.op_type, {})[node] = None
+        return {op_type: list(nodes) for op_type, nodes in found.items()}
+
+    @functools.cached_property
+    def _numbers(self) -> dict[ir.Value, int]:
+        numbers = {node: number for nodes in self._by_op_type.values() for number, node in enumerate(nodes)}
+        return {value: numbers[node] for value in self.candidates if (node := value.producer()) is not None}
 
     @functools.cached_property
     def _by_node_name(self) -> dict[str, list[ir.Value]]:
@@ -223,7 +233,8 @@ def _recorded_scopes(value: ir.Value) -> list[str]:
     text = "" if node is None else node.metadata_props.get(_TORCH_SCOPES, "")
     try:
         scopes = ast.literal_eval(text) if text else []
-    except (SyntaxError, ValueError):
+    except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
+        # All that `literal_eval` raises for text that is no list.
         return []
     return [scope for scope in scopes if isinstance(scope, str) and scope] if isinstance(scopes, list) else []
 

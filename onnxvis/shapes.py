@@ -7,7 +7,7 @@ the experimental operators that ONNX has withdrawn, but that onnxruntime still r
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import onnx
@@ -23,7 +23,8 @@ class TensorSpec:
 
     Attributes:
         name: The tensor's name in the file.
-        dtype: The element type as ONNX calls it, "FLOAT", "INT64"; "UNDEFINED" where it is not known.
+        dtype: The element type as ONNX calls it, "FLOAT", "INT64"; "UNDEFINED" where it is not known; "SEQUENCE" and
+            the like for what is no tensor.
         shape: One entry for each dimension: a size, a name, or None; None where not even the rank is known.
     """
 
@@ -57,11 +58,18 @@ def skeleton(model: ir.Model) -> onnx.ModelProto:
         if tensor is not None and value.name not in listed:
             info = helper.make_tensor_value_info(str(value.name), int(tensor.dtype), list(tensor.shape.numpy()))
             proto.graph.input.append(info)
-    for node in proto.graph.node:
-        rewrite = _WITHDRAWN.get(node.op_type)
-        if rewrite is not None and node.domain in ("", "ai.onnx"):
-            rewrite(node)
+    _rewrite_withdrawn(proto.graph)
+    proto.opset_import.append(helper.make_opsetid(_UNKNOWN_DOMAIN, 1))
     return proto
+
+
+def _rewrite_withdrawn(graph: onnx.GraphProto) -> None:
+    for node in graph.node:
+        if node.domain in ("", "ai.onnx") and node.op_type in _WITHDRAWN:
+            _WITHDRAWN[node.op_type](node)
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs:
+                _rewrite_withdrawn(inner)
 
 
 def inferred(model: ir.Model) -> dict[str, TensorSpec]:
@@ -81,9 +89,12 @@ def inferred(model: ir.Model) -> dict[str, TensorSpec]:
 
 
 def _spec(info: onnx.ValueInfoProto) -> TensorSpec:
+    if not info.type.HasField("tensor_type"):
+        kind = info.type.WhichOneof("value")
+        return TensorSpec(info.name, "UNDEFINED" if kind is None else kind.removesuffix("_type").upper(), None)
     tensor = info.type.tensor_type
     dtype = ir.DataType(tensor.elem_type).name
-    if not info.type.HasField("tensor_type") or not tensor.HasField("shape"):
+    if not tensor.HasField("shape"):
         return TensorSpec(info.name, dtype, None)
     return TensorSpec(info.name, dtype, tuple(_dim(dim) for dim in tensor.shape.dim))
 
@@ -100,14 +111,26 @@ def _identity(node: onnx.NodeProto) -> None:
     del node.attribute[:]
 
 
+def _unknown(node: onnx.NodeProto) -> None:
+    node.domain = _UNKNOWN_DOMAIN
+
+
 def _crop(node: onnx.NodeProto) -> None:
-    border: Sequence[int] = next((a.ints for a in node.attribute if a.name == "border"), (0, 0, 0, 0))
-    left, top, right, bottom = border
-    node.op_type = "Pad"
+    """Write a Crop as the Slice of its time: onnxruntime runs both up to opset 9."""
+    settings = {attribute.name: list(attribute.ints) for attribute in node.attribute}
+    left, top, right, bottom = settings.get("border", [0, 0, 0, 0])
+    ends = [-bottom or _END, -right or _END]
+    if "scale" in settings:
+        height, width = settings["scale"]
+        ends = [top + height, left + width]
+    node.op_type = "Slice"
     del node.attribute[:]
-    node.attribute.append(helper.make_attribute("pads", [0, 0, -top, -left, 0, 0, -bottom, -right]))
+    for name, values in (("starts", [top, left]), ("ends", ends), ("axes", [2, 3])):
+        node.attribute.append(helper.make_attribute(name, values))
 
 
+_END = 2**31 - 1
+_UNKNOWN_DOMAIN = "onnxvis.withdrawn"
 _WITHDRAWN: dict[str, Callable[[onnx.NodeProto], None]] = {
     "Affine": _identity,
     "ImageScaler": _identity,
@@ -115,4 +138,10 @@ _WITHDRAWN: dict[str, Callable[[onnx.NodeProto], None]] = {
     "Scale": _identity,
     "ScaledTanh": _identity,
     "Crop": _crop,
+    # What remains has no standard twin; the checker would print a warning on stderr.
+    "ATen": _unknown,
+    "ConstantFill": _unknown,
+    "DynamicSlice": _unknown,
+    "GRUUnit": _unknown,
+    "GivenTensorFill": _unknown,
 }

@@ -18,7 +18,7 @@ def input_shapes(
 ) -> dict[str, tuple[int, ...]]:
     """Return a size for each dimension of each input.
 
-    An open leading dimension is the batch: 1. Other open dimensions are taken from `given`, also where they share their
+    An open leading dimension is the batch: 1, also where its name appears again. Other open dimensions are taken from `given`, also where they share their
     name with a dimension that is given.
 
     Args:
@@ -36,7 +36,7 @@ def input_shapes(
     if wrong:
         message = f"{model.name} has no input {wrong[0]!r}. Its inputs: {', '.join(map(repr, specs))}."
         raise InputError(message, names=wrong)
-    bound = _bindings(specs, shapes)
+    bound = _batch(specs) | _bindings(specs, shapes)
     wanted = set(specs) if names is None else set(names)
     resolved = {name: _resolved(spec, shapes.get(name), bound) for name, spec in specs.items() if name in wanted}
     open_dims = {name: shape for name, shape in resolved.items() if any(dim is None for dim in shape)}
@@ -78,7 +78,8 @@ def _takes_size(spec: TensorSpec) -> bool:
 
 def _sized(spec: TensorSpec, size: tuple[int, int]) -> tuple[int, ...]:
     dims = list(spec.shape or ())
-    first = 1 if dims[3] in _COLORS and dims[1] not in _COLORS else 2
+    is_last = isinstance(dims[3], int) and (not isinstance(dims[1], int) or dims[1] not in _COLORS)
+    first = 1 if is_last and (dims[3] in _COLORS or not isinstance(dims[1], int)) else 2
     dims[0] = dims[0] if isinstance(dims[0], int) else 1
     dims[first : first + 2] = size
     if not all(isinstance(dim, int) for dim in dims):
@@ -105,17 +106,27 @@ def _bindings(specs: Mapping[str, TensorSpec], shapes: Mapping[str, tuple[int, .
     bound: dict[str, int] = {}
     for name, shape in shapes.items():
         declared = specs[name].shape
-        if declared is None:
+        if declared is None and all(size > 0 for size in shape):
             continue
-        fits = len(declared) == len(shape) and all(
+        fits = declared is not None and len(declared) == len(shape) and all(
             not isinstance(dim, int) or dim == size or position == 0
             for position, (dim, size) in enumerate(zip(declared, shape, strict=True))
         )
         if not fits or any(size < 1 for size in shape):
-            message = f"Input {name!r} cannot have shape {shape}: the file says {_described(specs[name], declared)}."
+            described = _described(specs[name], declared or ())
+            message = f"Input {name!r} cannot have shape {shape}: the file says {described}."
             raise InputError(message, name=name, shape=shape)
-        bound.update({dim: size for dim, size in zip(declared, shape, strict=True) if isinstance(dim, str)})
+        for dim, size in zip(declared or (), shape, strict=True):
+            if isinstance(dim, str) and bound.setdefault(dim, size) != size:
+                message = f"Input {name!r} cannot have shape {shape}: dimension {dim!r} is {bound[dim]} elsewhere."
+                raise InputError(message, name=name, shape=shape, dimension=dim)
     return bound
+
+
+def _batch(specs: Mapping[str, TensorSpec]) -> dict[str, int]:
+    """Name the dimensions that are a batch somewhere: they have one size everywhere, 1 unless it is given."""
+    shapes = [spec.shape for spec in specs.values() if spec.shape is not None and len(spec.shape) > 1]
+    return {shape[0]: 1 for shape in shapes if isinstance(shape[0], str)}
 
 
 def _resolved(spec: TensorSpec, given: tuple[int, ...] | None, bound: Mapping[str, int]) -> tuple[int | None, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -17,6 +17,9 @@ _SHOWN = 20
 _SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"})
 _REARRANGING = frozenset(
     {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast", "Clip"}
+)
+_AFTER_CLASSES = (
+    _SATURATING | _REARRANGING | {"Relu", "GlobalAveragePool", "AveragePool", "ReduceMean", "DequantizeLinear"}
 )
 
 
@@ -83,14 +86,14 @@ def resolve(
     """
     asked = _value(model, node)
     _check_visualizable(model, asked)
-    value = _before_saturation(model, asked) if logits else asked
+    value = _before_saturation(model, asked, channel_axis) if logits else asked
     shape = model.spec(value).shape
     wanted = _listed(filters)
-    axis = _axis(model, value, channel_axis) if wanted else model.channel_axes.get(str(value.name), channel_axis)
+    axis = _axis(model, value, channel_axis) if wanted or channel_axis is not None else _known_axis(model, value)
     count = shape[axis] if shape is not None and axis is not None and axis < len(shape) else None
-    indices = tuple(_index(model, value, item, count) for item in wanted)
-    producer, asked_producer = value.producer(), asked.producer()
-    named = model.labels if isinstance(count, int) and len(model.labels) == count else ()
+    named = model.labels if len(model.labels) == count and _decides(value) else ()
+    indices = tuple(dict.fromkeys(_index(model, value, item, count, named) for item in wanted))
+    producer = value.producer()
     return Target(
         query=node or str(asked.name),
         name=model.names.short_name(value),
@@ -100,7 +103,7 @@ def resolve(
         filters=indices,
         channel_axis=axis,
         asked=str(asked.name),
-        asked_op=_saturating_op(asked) if value is not asked and asked_producer is not None else "",
+        asked_op=_saturating_op(asked) if value is not asked else "",
         labels=tuple(named[index] for index in indices) if named else (),
     )
 
@@ -133,7 +136,7 @@ def _check_visualizable(model: Model, value: ir.Value) -> None:
         raise NotVisualizableError(message, tensor=spec.name)
 
 
-def _before_saturation(model: Model, value: ir.Value) -> ir.Value:
+def _before_saturation(model: Model, value: ir.Value, channel_axis: int | None) -> ir.Value:
     """Step back over a softmax or sigmoid, and over what only rearranges its output."""
     current = value
     while (node := current.producer()) is not None and node.op_type in _SATURATING | _REARRANGING:
@@ -142,17 +145,33 @@ def _before_saturation(model: Model, value: ir.Value) -> ir.Value:
             break
         current = source
         if node.op_type in _SATURATING:
-            return current if _same_channels(model, current, value) else value
+            return current if _same_channels(model, current, value, channel_axis) else value
     return value
 
 
-def _same_channels(model: Model, first: ir.Value, second: ir.Value) -> bool:
+def _same_channels(model: Model, first: ir.Value, second: ir.Value, channel_axis: int | None) -> bool:
+    if channel_axis is not None:
+        # It was said of the second, and means the same in the first only where nothing has been rearranged.
+        shape = model.spec(first).shape
+        return shape is not None and shape == model.spec(second).shape
     return _channels(model, first) == _channels(model, second)
 
 
+def _decides(value: ir.Value) -> bool:
+    """Whether a tensor becomes an output without another layer in between: its channels are the classes."""
+    if value.is_graph_output():
+        return True
+    readers = [use.node for use in value.uses()]
+    return any(node.op_type in _AFTER_CLASSES and _decides(node.outputs[0]) for node in readers)
+
+
 def _channels(model: Model, value: ir.Value) -> int | str | None:
-    shape, axis = model.spec(value).shape, model.channel_axes.get(str(value.name))
+    shape, axis = model.spec(value).shape, _known_axis(model, value)
     return None if shape is None or axis is None or axis >= len(shape) else shape[axis]
+
+
+def _known_axis(model: Model, value: ir.Value) -> int | None:
+    return model.channel_axes.get(str(value.name))
 
 
 def _saturating_op(value: ir.Value) -> str:
@@ -172,7 +191,7 @@ def _axis(model: Model, value: ir.Value, given: int | None) -> int:
             message = f"--channel-axis {given} is out of range: {name!r} has shape {_written(shape)}."
             raise FilterError(message, channel_axis=given)
         return given % len(shape) if shape is not None else given
-    axis = model.channel_axes.get(str(value.name))
+    axis = _known_axis(model, value)
     if axis is None:
         message = (
             f"Which axis of {name!r} {_written(shape)} holds the filters cannot be told from the graph. "
@@ -189,13 +208,13 @@ def _written(shape: Sequence[int | str | None] | None) -> str:
 def _listed(filters: Filters) -> list[int | str]:
     if filters is None:
         return []
-    return [filters] if isinstance(filters, (int, str)) else list(filters)
+    return [filters] if isinstance(filters, str) or not isinstance(filters, Iterable) else list(filters)
 
 
-def _index(model: Model, value: ir.Value, item: int | str, count: int | str | None) -> int:
+def _index(model: Model, value: ir.Value, item: int | str, count: int | str | None, labels: Sequence[str]) -> int:
     name = model.names.short_name(value)
     if isinstance(item, str) and not item.strip().removeprefix("-").isdecimal():
-        return _label_index(model, name, item, count)
+        return _label_index(name, item, labels)
     index = int(item)
     if isinstance(count, int):
         _check_range(name, (index,), count)
@@ -203,9 +222,8 @@ def _index(model: Model, value: ir.Value, item: int | str, count: int | str | No
     return index
 
 
-def _label_index(model: Model, name: str, label: str, count: int | str | None) -> int:
-    labels = model.labels
-    if not labels or len(labels) != count:
+def _label_index(name: str, label: str, labels: Sequence[str]) -> int:
+    if not labels:
         message = f"--filter {label!r} is no number, and {name!r} has no class names. Give a filter number."
         raise FilterError(message, filter=label)
     folded = [known.casefold() for known in labels]

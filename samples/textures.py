@@ -208,6 +208,8 @@ TEXTURES: dict[str, Texture] = {
     )
 }
 
+SHAPELY = [name for name in TEXTURES if name not in {"blobs", "noise"}]  # those that can be spoiled
+
 
 def plane(rng: Generator, size: int) -> tuple[Floats, Floats]:
     """Make pixel coordinates, y downwards, about a random origin, turned and sheared a little."""
@@ -250,19 +252,24 @@ def draw_batch(rng: Generator, count: int) -> tuple[NDArray[np.float32], NDArray
     return np.stack([draw(names[label], rng) for label in labels]), labels
 
 
-def draw_mixture(rng: Generator) -> NDArray[np.float32]:
-    """Lay several drawings over each other, usually of the same class: RGB in [0, 1], (3, 64, 64).
-
-    Patches and random pixels are left out: several of them are again patches and random pixels.
-    """
-    names = [name for name in TEXTURES if name not in {"blobs", "noise"}]
+def draw_overlaid(rng: Generator) -> NDArray[np.float32]:
+    """Lay several drawings over each other, usually of the same class: RGB in [0, 1], (3, 64, 64)."""
     layers = int(rng.integers(2, 5))
-    chosen = rng.choice(names, layers if rng.integers(4) == 0 else 1)
+    chosen = rng.choice(SHAPELY, layers if rng.integers(4) == 0 else 1)
     drawings = np.stack([draw(name, rng) for name in np.resize(chosen, layers)])
     middle = drawings.mean((0, 2, 3))[:, None, None]
     return np.clip(middle + (drawings - middle).sum(0) / np.sqrt(layers), 0, 1).astype(np.float32)
 
 
-def draw_mixtures(rng: Generator, count: int) -> NDArray[np.float32]:
-    """Draw `count` mixtures: (count, 3, 64, 64)."""
-    return np.stack([draw_mixture(rng) for _ in range(count)])
+def draw_melted(rng: Generator) -> NDArray[np.float32]:
+    """Draw a texture on crumpled coordinates, so that no line is straight and no shape itself."""
+    x, y = plane(rng, SIZE)
+    scale = rng.uniform(5, 8)
+    reach = rng.uniform(0.5, 0.8) * scale
+    x, y = (axis + reach * smooth_field(rng, axis.shape, scale) for axis in (x, y))
+    return paint(rng, TEXTURES[rng.choice(SHAPELY)](rng, x, y))
+
+
+def draw_spoiled(rng: Generator, count: int) -> NDArray[np.float32]:
+    """Draw `count` images that have the parts of a texture and are none: (count, 3, 64, 64)."""
+    return np.stack([(draw_overlaid if rng.integers(2) else draw_melted)(rng) for _ in range(count)])

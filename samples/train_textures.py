@@ -4,11 +4,12 @@ Run `python samples/train_textures.py`; it takes a few minutes on two cores and 
 
 The network is trained on adversarial examples in an L2 ball. That costs little accuracy here and makes the gradient
 with respect to the image look like the class (Santurkar et al. 2019, "Image Synthesis with a Single (Robust)
-Classifier", https://arxiv.org/abs/1906.09453), which is what a sample for feature visualization is for. A quarter of
-the images are drawings laid over each other, which belong to no class: without them, the more of a texture is piled
-up, the surer the network is (Augustin et al. 2020, "Adversarial Robustness on In- and Out-Distribution Improves
-Explainability", https://arxiv.org/abs/2003.09461). For the same reason the image is blurred a little before the first
-convolution, and downsampled by averages: a stride or a maximum would leave its own checkerboard in the gradient.
+Classifier", https://arxiv.org/abs/1906.09453), which is what a sample for feature visualization is for. A third of
+the images are spoiled drawings, laid over each other or melted, which should be given to no class: without them the
+network is the surer the more of a texture is piled up, and parts pass for the whole (Augustin et al. 2020,
+"Adversarial Robustness on In- and Out-Distribution Improves Explainability", https://arxiv.org/abs/2003.09461). The
+image is blurred a little before the first convolution, and downsampled by averages, because a stride or a maximum
+would leave its own checkerboard in the gradient.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from textures import SIZE, TEXTURES, draw_batch, draw_mixtures
+from textures import SIZE, TEXTURES, draw_batch, draw_spoiled
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -44,7 +45,7 @@ class Schedule:
 
     steps: int = 700
     batch: int = 48
-    mixtures: int = 16
+    spoiled: int = 24
     learning_rate: float = 4e-3
     weight_decay: float = 2e-2
     label_smoothing: float = 0.05
@@ -91,13 +92,13 @@ def drawings(seed: int, index: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 def training_batch(schedule: Schedule, index: int) -> tuple[Tensor, Tensor]:
-    """Draw textures and mixtures, and the class probabilities (N, classes) that they should get."""
+    """Draw textures and spoiled drawings, and the class probabilities (N, classes) that they should get."""
     images, labels = drawings(schedule.seed, index, schedule.batch)
-    mixtures = draw_mixtures(np.random.default_rng([schedule.seed, index, 1]), schedule.mixtures)
+    spoiled = draw_spoiled(np.random.default_rng([schedule.seed, index, 1]), schedule.spoiled)
     classes = len(TEXTURES)
     one_hot = functional.one_hot(labels, classes).float()
-    undecided = torch.full((schedule.mixtures, classes), 1 / classes)
-    return torch.cat([images, channels_last(mixtures)]), torch.cat([one_hot, undecided])
+    undecided = torch.full((schedule.spoiled, classes), 1 / classes)
+    return torch.cat([images, channels_last(spoiled)]), torch.cat([one_hot, undecided])
 
 
 def channels_last(images: NDArray[np.float32]) -> Tensor:
@@ -188,7 +189,7 @@ def graph_nodes() -> list[onnx.NodeProto]:
 
 def initializers(network: TextureNet) -> list[onnx.TensorProto]:
     """Collect the weights, with each batch normalization folded into the convolution before it."""
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor | None] = {}
     for index, (convolution, norm) in enumerate(network.blocks()):
         folded = fuse_conv_bn_eval(convolution, norm)
         tensors[f"conv{index + 1}.weight"], tensors[f"conv{index + 1}.bias"] = folded.weight, folded.bias

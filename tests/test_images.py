@@ -132,7 +132,7 @@ def test_pixel_is_the_sigmoid_of_its_parameters() -> None:
 @pytest.mark.parametrize("decay", [0.0, 1.0, 1.5])
 def test_fourier_is_a_sum_of_waves_with_decaying_amplitudes(size: tuple[int, int], decay: float) -> None:
     (height, width), shape = size, (1, 1, *size)
-    (coefficients,) = started(Fourier(decay=decay), shape)
+    (coefficients,) = started(Fourier(decay=decay, std=1.0), shape)
     logits = np.zeros(size)
     variance = 0.0
     rows, columns = np.mgrid[:height, :width]

@@ -1,0 +1,249 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from PIL import Image
+
+from onnxvis.render import read_png
+from tests.models import CONV_NET_SHAPES, conv_net, parsed, random_weights
+
+
+def onnxvis(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, in a process of its own."""
+    command = [sys.executable, "-m", "onnxvis", *map(str, arguments)]
+    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that an error is, after checking that it is one."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    onnx.save(conv_net(), tmp_path / "net.onnx")
+    return tmp_path
+
+
+def test_visualize_writes_a_picture_and_says_what_it_measured(net: Path) -> None:
+    done = onnxvis("visualize", "net.onnx", "--node", "conv2", "--filter", 3, "--steps", 20, cwd=net)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    _, text = read_png(net / "net-conv2-3.png")
+    assert f"-> {text['measured']['activation']:.4g} (by onnxruntime, on the file as written)" in done.stdout
+    assert "torch agrees with onnxruntime" in done.stdout
+    assert "assumed" in done.stdout
+    assert "net-conv2-3.png (16x16, 20 steps" in done.stdout
+
+
+def test_every_option_reaches_the_recipe(net: Path) -> None:
+    Image.new("RGB", (20, 20), (200, 30, 30)).save(net / "red.png")
+    options = {
+        "--node": "logits",
+        "--steps": 3,
+        "--learning-rate": 0.1,
+        "--seed": 4,
+        "--seed-image": "red.png",
+        "--range": "-1,1",
+        "--mean": "0.1",
+        "--std": "0.5,0.6,0.7",
+        "--layout": "nchw",
+        "--wrt": "image",
+        "--channel-axis": 1,
+        "--parameterization": "pixel",
+        "--jitter": 2,
+        "--tv-weight": 0.1,
+        "--tv-beta": 1.5,
+        "--lp-weight": 0.2,
+        "--lp-p": 4,
+        "--device": "cpu",
+        "--size": "16x16",
+    }
+    flat = [item for pair in options.items() for item in pair]
+    done = onnxvis("visualize", "net.onnx", *flat, "--filter", 1, "--filter", 2, "--bgr", "--no-logits", "-o", "p.png", cwd=net)
+    assert done.returncode == 0, done.stderr
+    recipe = read_png(net / "p.png")[1]["recipe"]
+    assert recipe["filters"] == ["1", "2"]
+    assert recipe["seed_image"] == "red.png"
+    assert recipe["range"] == [-1, 1]
+    assert recipe["mean"] == [0.1]
+    assert recipe["std"] == [0.5, 0.6, 0.7]
+    assert recipe["layout"] == "NCHW"
+    assert recipe["bgr"] is True
+    assert recipe["logits"] is False
+    assert recipe["size"] == [16, 16]
+    assert "Pixel" in recipe["parameterization"]
+    assert recipe["transforms"] == [{"Jitter": {"pixels": 2}}]
+    assert [recipe[key] for key in ("tv_weight", "tv_beta", "lp_weight", "lp_p")] == [0.1, 1.5, 0.2, 4]
+    assert [recipe[key] for key in ("steps", "learning_rate", "seed", "channel_axis")] == [3, 0.1, 4, 1]
+
+
+def test_verbose_prints_the_losses_and_quiet_only_the_path(net: Path) -> None:
+    arguments = ("visualize", "net.onnx", "--node", "conv1", "--filter", 0, "--steps", 3, "--tv-weight", 1)
+    loud = onnxvis(*arguments, "--verbose", cwd=net)
+    assert "total variation" in loud.stdout
+    assert "activation" in loud.stdout
+    assert onnxvis(*arguments, "--quiet", cwd=net).stdout == "net-conv1-0.png\n"
+
+
+def test_the_same_command_writes_the_same_bytes(net: Path) -> None:
+    for name in ("a.png", "b.png"):
+        onnxvis("visualize", "net.onnx", "--filter", 1, "--steps", 5, "-o", name, cwd=net)
+    assert (net / "a.png").read_bytes() == (net / "b.png").read_bytes()
+
+
+def test_nodes_lists_names_operators_shapes_and_filters(net: Path) -> None:
+    done = onnxvis("nodes", "net.onnx", cwd=net)
+    assert done.returncode == 0
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["conv1", "Conv", "N", "x", "4", "x", "16", "x", "16", "4"] in rows
+    assert ["probabilities", "Softmax", "N", "x", "5", "5"] in rows
+
+
+def test_nodes_as_json_takes_a_pattern(net: Path) -> None:
+    done = onnxvis("nodes", "net.onnx", "conv*", "--json", cwd=net)
+    found = json.loads(done.stdout)
+    assert [item["name"] for item in found] == ["conv1", "conv2"]
+    assert found[0] == {
+        "name": "conv1",
+        "op_type": "Conv",
+        "shape": ["N", 4, 16, 16],
+        "filters": 4,
+        "node": "",
+        "tensor": "conv1",
+        "channel_axis": 1,
+    }
+
+
+def test_every_name_of_nodes_is_understood_by_visualize(net: Path) -> None:
+    names = [item["name"] for item in json.loads(onnxvis("nodes", "net.onnx", "--json", cwd=net).stdout)]
+    done = onnxvis("visualize", "net.onnx", "--node", names[2], "--filter", 0, "--steps", 0, cwd=net)
+    assert done.returncode == 0, done.stderr
+
+
+def broken_models() -> dict[str, tuple[bytes | None, list[str], str]]:
+    """Name → content (None: no file), arguments, what the one line must say."""
+    good = conv_net().SerializeToString()
+    no_opset = conv_net()
+    del no_opset.opset_import[:]
+    invalid = conv_net()
+    invalid.graph.node[0].op_type = "Conf"
+    outside = conv_net()
+    outside.graph.initializer[0].ClearField("raw_data")
+    outside.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    outside.graph.initializer[0].external_data.add(key="location", value="../weights.bin")
+    missing = conv_net()
+    missing.graph.initializer[0].ClearField("raw_data")
+    missing.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    missing.graph.initializer[0].external_data.add(key="location", value="weights.bin")
+    nan = conv_net(b1=np.full(4, np.nan, np.float32))
+    dead = conv_net(b2=np.full(6, -1e6, np.float32))
+    first = {key: CONV_NET_SHAPES[key] for key in ("w1", "b1")}
+    head = '<ir_version: 8, opset_import: ["": 17]> '
+    conv = "conv1 = Conv <pads = [1, 1, 1, 1]> (image, w1, b1) "
+    image = "float[1, 3, 16, 16] image"
+    argmax = parsed(f"{head} net ({image}) => (int64[1, 1, 16, 16] y) {{ {conv} y = ArgMax <axis = 1> (conv1) }}", **random_weights(first))
+    rounded = parsed(f"{head} net ({image}) => (float[1, 4, 16, 16] y) {{ {conv} y = Round (conv1) }}", **random_weights(first))
+    constant = parsed(f"{head} net ({image}) => (float[1, 4, 16, 16] y, float[1] c) {{ {conv} y = Relu (conv1) c = Constant <value = float[1] {{1.0}}> () }}", **random_weights(first))
+    open_size = parsed(f"{head} net (float[N, 3, H, W] image) => (float[N, 4, H, W] y) {{ {conv} y = Relu (conv1) }}", **random_weights(first))
+    twice = parsed(f"{head} net ({image}) => (float[1, 4, 16, 16] y) {{ a = Relu (image) b = Neg (a) y = Add (a, b) }}")
+    twice.graph.node[0].name, twice.graph.node[1].name = "block/a/one", "block/b/one"
+    custom = conv_net()
+    custom.graph.node.insert(0, helper.make_node("Warp", ["image"], ["warped"], name="warp", domain="my.domain"))
+    custom.graph.node[1].input[0] = "warped"
+    custom.opset_import.append(helper.make_opsetid("my.domain", 1))
+    infinite = parsed(f"{head} net ({image}) => (float[1, 3, 16, 16] y) {{ huge = Constant <value = float {{-3.0}}> () low = Add (image, huge) y = Log (low) }}")
+    return {
+        "missing-file": (None, [], "No file"),
+        "not-onnx": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), [], "is not an ONNX file"),
+        "empty": (b"", [], "holds no graph"),
+        "lfs-pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", [], "git lfs pull"),
+        "truncated": (good[: len(good) // 2], [], "truncated"),
+        "no-opset": (no_opset.SerializeToString(), [], "operator set"),
+        "refused-by-the-checker": (invalid.SerializeToString(), [], "not a valid ONNX model"),
+        "data-outside-the-folder": (outside.SerializeToString(), [], "outside the model's folder"),
+        "data-missing": (missing.SerializeToString(), [], "'weights.bin'"),
+        "unknown-node": (good, ["--node", "conf1"], "Nearest: 'conv1'"),
+        "ambiguous-node": (twice.SerializeToString(), ["--node", "one"], "can mean 2 tensors"),
+        "filter-out-of-range": (good, ["--node", "logits", "--filter", "99"], "5 filters, 0 to 4"),
+        "not-float": (argmax.SerializeToString(), [], "INT64"),
+        "an-input": (good, ["--node", "image"], "does not depend on"),
+        "a-constant": (constant.SerializeToString(), ["--node", "c"], "does not depend on"),
+        "no-gradient": (rounded.SerializeToString(), [], "'y' (Round)"),
+        "unsupported": (custom.SerializeToString(), [], "my.domain.Warp (warp)"),
+        "open-sizes": (open_size.SerializeToString(), [], "(1, 3, H, W)"),
+        "nan-weights": (nan.SerializeToString(), [], "NaN in weight 'b1'"),
+        "nan-loss": (infinite.SerializeToString(), ["--preprocess", "unit"], "'activation' became nan at step 1"),
+        "dead-unit": (dead.SerializeToString(), ["--node", "relu2", "--filter", "1"], "dead"),
+        "unwritable": (good, ["-o", "nowhere/p.png"], "no folder 'nowhere'"),
+        "not-a-png": (good, ["-o", "p.jpg"], ".png"),
+        "bad-size": (good, ["--size", "big"], "--size 'big'"),
+        "bad-range": (good, ["--range", "1,0"], "rise"),
+        "bad-mean": (good, ["--mean", "1,2"], "3 channels"),
+        "bad-preset": (good, ["--preprocess", "magic"], "imagenet"),
+        "bad-parameterization": (good, ["--parameterization", "jpeg"], "fourier"),
+        "bad-jitter": (good, ["--jitter", "much"], "--jitter 'much'"),
+        "bad-seed-image": (good, ["--seed-image", "none.png"], "No picture 'none.png'"),
+        "bad-layout": (good, ["--layout", "NHWC"], "NCHW"),
+        "bad-wrt": (good, ["--wrt", "x"], "'image'"),
+        "bad-learning-rate": (good, ["--learning-rate", "0"], "learning_rate"),
+    }
+
+
+@pytest.mark.parametrize("name", broken_models())
+def test_each_fault_is_one_line_with_its_remedy_and_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+    content, arguments, wanted = broken_models()[name]
+    if content is not None:
+        (tmp_path / "m.onnx").write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    line = error_line(onnxvis("visualize", "m.onnx", "--steps", 3, *arguments, cwd=tmp_path))
+    assert wanted in line
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_usage_errors_exit_2(net: Path) -> None:
+    assert onnxvis("visualize", cwd=net).returncode == 2
+    assert onnxvis("visualize", "net.onnx", "--stepz", 3, cwd=net).returncode == 2
+
+
+def test_an_unwritable_output_is_found_before_optimizing(net: Path) -> None:
+    began = time.perf_counter()
+    error_line(onnxvis("visualize", "net.onnx", "--steps", 1_000_000, "-o", "nowhere/p.png", cwd=net))
+    assert time.perf_counter() - began < 60
+
+
+def test_ctrl_c_writes_what_there_is_marked_as_interrupted(net: Path) -> None:
+    command = [sys.executable, "-m", "onnxvis", "visualize", "net.onnx", "--node", "logits", "--filter", "1"]
+    process = subprocess.Popen(
+        [*command, "--steps", "1000000", "-o", "p.png"], cwd=net, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("verified"):
+            break
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted after" in output
+    text = read_png(net / "p.png")[1]
+    assert text["interrupted"] is True
+    assert 0 < text["steps_done"] < 1_000_000
+
+
+def test_a_model_in_use_prints_nothing_else(net: Path) -> None:
+    done = onnxvis("--version", cwd=net)
+    assert done.stdout.startswith("onnxvis ")
+    assert done.stderr == ""
