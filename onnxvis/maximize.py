@@ -115,7 +115,7 @@ def maximize(
     generators = _generators(seed, problem.image_shape[0])
     parameters = _start(problem, seed, seed_image)
     start = problem.render(parameters).detach().cpu()
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     names = tuple(problem.objective.names)
     history = torch.zeros((steps, len(names), problem.image_shape[0]), device=problem.device)
     done, interrupted = 0, False

@@ -113,7 +113,7 @@ class Model:
     @functools.cached_property
     def names(self) -> NameIndex:
         """The names by which tensors are found."""
-        return NameIndex(self.ir.graph, self.float_values)
+        return NameIndex(self.ir.graph, self.float_values, {name: spec.shape for name, spec in self.tensors.items()})
 
     @functools.cached_property
     def channel_axes(self) -> Mapping[str, int]:
@@ -279,7 +279,7 @@ def _read_inner_tensors(graph: onnx_ir.Graph) -> None:
                 value.const_value = _in_memory(value.const_value)
 
 
-def _in_memory(tensor: onnx_ir.ExternalTensor) -> onnx_ir.Tensor:
+def _in_memory(tensor: onnx_ir.ExternalTensor) -> onnx_ir.TensorProtocol:
     return onnx_ir.Tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=tensor.name)
 
 

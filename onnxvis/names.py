@@ -10,7 +10,7 @@ import ast
 import difflib
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -19,6 +19,8 @@ from onnxvis.errors import AmbiguousNodeError, UnknownNodeError
 
 _TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
 _NUMBERED = re.compile(r"([^:]+):(-?[0-9]{1,9})(?::([0-9]{1,9}))?")
+
+Shape = Sequence[int | str | None]
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,12 @@ class NameIndex:
         graph: The graph.
         candidates: The values that scopes, suffixes and substrings may mean, in the order of computation: float tensors
             computed from the input. Exact names find every value.
+        shapes: The shapes that messages show, by tensor name.
     """
 
     graph: ir.Graph = field(repr=False)
     candidates: Sequence[ir.Value] = field(repr=False)
+    shapes: Mapping[str, Shape | None] = field(repr=False)
 
     def find(self, query: str, *, source: str = "the model") -> ir.Value:
         """Return the one value that a name means.
@@ -191,18 +195,15 @@ class NameIndex:
         return found or list(self.candidates[-3:])
 
     def _listed(self, values: Sequence[ir.Value]) -> str:
-        shown = ", ".join(f"{self.short_name(value)!r} {_shape(value)}".rstrip() for value in values[:5])
+        shown = ", ".join(self._described(value) for value in values[:5])
         return shown + (f" and {len(values) - 5} more" if len(values) > 5 else "")  # noqa: PLR2004 - the five shown above
 
-
-def _shape(value: ir.Value) -> str:
-    if value.shape is None:
-        return ""
-    return "(" + ", ".join(_dim(dim) for dim in value.shape) + ")"
+    def _described(self, value: ir.Value) -> str:
+        return f"{self.short_name(value)!r} {_shape(self.shapes.get(str(value.name)))}".rstrip()
 
 
-def _dim(dim: int | ir.SymbolicDim) -> str:
-    return str(dim) if isinstance(dim, int) else dim.value or "?"
+def _shape(shape: Shape | None) -> str:
+    return "" if shape is None else "(" + ", ".join("?" if dim is None else str(dim) for dim in shape) + ")"
 
 
 def _op_type(value: ir.Value) -> str:

@@ -25,8 +25,10 @@ from onnxvis.render import read_png, to_image
 from onnxvis.result import Result, VisualizationInterrupted
 from onnxvis.seeds import SeedImage, seed_values
 from onnxvis.shapes import TensorSpec
+from onnxvis.simplify import simplify
 from onnxvis.sizes import image_shapes, input_shapes
 from onnxvis.target import Target, resolve
+from onnxvis.transforms import default_transforms
 from onnxvis.truncate import truncate
 from onnxvis.verify import Verification, compare, is_half, require
 
@@ -129,6 +131,7 @@ def prepare(
     network = whole if tensors == [asked.tensor] else lower(truncate(model, tensors), None, shapes)
     check_weights(model, network)
     check_gradient(model, network, target.name)
+    network = simplify(network, channels_last=chosen.type == "cpu")
     image_input = find_image_input(
         sized,
         {name: shapes[name] for name in network.input_names if name in shapes},  # type: ignore[union-attr] # a list of strings
@@ -154,7 +157,7 @@ def prepare(
         preprocess=image_input.preprocess,
         held={name: torch.from_numpy(array).to(chosen) for name, array in held.items()},
         parameterization=recipe.parameterization,
-        transforms=recipe.transforms,
+        transforms=default_transforms(image_input.size) if recipe.transforms is None else recipe.transforms,
         device=chosen,
     )
     return Prepared(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import onnx_ir as ir
+import torch
 from torch import Tensor
 
 from onnxvis.errors import InputError, SettingError
@@ -23,8 +24,12 @@ Layout = Literal["NCHW", "NHWC", "CHW", "HWC"]
 Preset = Literal["imagenet", "caffe", "tf", "unit", "raw255", "none"]
 
 LAYOUTS: tuple[Layout, ...] = ("NCHW", "NHWC", "CHW", "HWC")
+_OPPOSITE: Mapping[Layout, Layout] = {"NCHW": "NHWC", "NHWC": "NCHW", "CHW": "HWC", "HWC": "CHW"}
 _COLORS = (1, 3, 4)
 _RGB = 3
+_BGR_CHANNELS = (3, 4)
+_NUMBERS = frozenset({"range", "mean", "std"})
+_FILE = "from the file's metadata"
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,9 @@ class Preprocess:
         range: What black and white (0 and 255) become before normalization.
         mean: Subtracted, one for each channel in the model's order, or one for all; in units of `range`.
         std: Divided by, likewise.
-        bgr: Whether the model takes blue, green, red.
+        bgr: Whether the model takes blue, green, red (and then alpha, if it has four channels).
         layout: The input's axes.
-        source: Where this was found: "given", "the file's metadata", or what was assumed and why.
+        source: Where this was found: given, from the file's metadata, or what was assumed and why.
     """
 
     name: str = "unit"
@@ -52,9 +57,13 @@ class Preprocess:
     def to_input(self, images: Tensor) -> Tensor:
         """Turn (N, C, H, W) pictures in [0, 1] into the model's input, differentiably."""
         low, high = self.range
-        ordered = images.flip(1) if self.bgr else images
+        ordered = torch.cat([images[:, :_RGB].flip(1), images[:, _RGB:]], 1) if self.bgr else images
         scale, offset = _affine(low, high, self.mean, self.std, images)
-        values = ordered * scale + offset if isinstance(scale, Tensor) or scale != 1 or offset != 0 else ordered
+        values = ordered
+        if isinstance(scale, Tensor):
+            values = torch.addcmul(offset, ordered, scale)
+        elif (scale, offset) != (1, 0):
+            values = ordered * scale + offset
         if self.layout in ("NHWC", "HWC"):
             values = values.permute(0, 2, 3, 1)
         return values[0] if self.layout in ("CHW", "HWC") else values
@@ -129,18 +138,33 @@ def find_image_input(
         SettingError: The settings contradict the input.
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    name = _chosen(model, shapes, wrt, given.get("layout"))
-    shape = shapes[name]
     recorded = _recorded(model)
-    layout = given.get("layout") or recorded.get("layout") or _layout(model, name, shape)
-    channels, height, width = _image_dims(name, shape, layout)
-    base = _base(model, name, channels, preset, recorded)
-    settings = {key: value for key, value in (recorded if preset is None else {}).items() if key != "layout"}
-    preprocess = dataclasses.replace(base, layout=layout, **settings)
-    if given.keys() - {"layout"}:
-        preprocess = dataclasses.replace(preprocess, **given, source="given", name=base.name if preset else "custom")
+    layout = given.pop("layout", None) or recorded.pop("layout", None)
+    if layout not in (*LAYOUTS, None):
+        message = f"No layout {layout!r}. There are {', '.join(LAYOUTS)}."
+        raise SettingError(message, layout=layout)
+    name = _chosen(model, shapes, wrt, layout)
+    shape = shapes[name]
+    if layout is not None:
+        _check_layout(name, shape, layout)
+    layout = layout or _layout(model, name, shape)
+    sizes = dict(zip(layout, shape, strict=True))
+    channels = sizes["C"]
+    preprocess = _settled(_base(model, name, channels, preset, recorded, given), layout, given)
     _check(preprocess, name, channels)
-    return ImageInput(name, shape, preprocess, channels, (height, width))
+    return ImageInput(name, shape, preprocess, channels, (sizes["H"], sizes["W"]))
+
+
+def _settled(base: Preprocess, layout: Layout, given: Mapping[str, Any]) -> Preprocess:
+    """Apply what is given, which wins over everything; a convention's mean follows the order of the colors."""
+    preprocess = dataclasses.replace(base, layout=layout)
+    if not given:
+        return preprocess
+    bgr = given.get("bgr", base.bgr)
+    if bgr != base.bgr and base.name in PRESETS:
+        preprocess = dataclasses.replace(preprocess, mean=base.mean[::-1], std=base.std[::-1])
+    rest = "" if base.source == "given" else f", the rest {base.source}"
+    return dataclasses.replace(preprocess, **given, source=f"{', '.join(given)} given{rest}")
 
 
 def _affine(low: float, high: float, mean: Sequence[float], std: Sequence[float], like: Tensor) -> tuple[Any, Any]:
@@ -169,9 +193,9 @@ def _chosen(model: Model, shapes: Mapping[str, tuple[int, ...]], wrt: str | None
     images = [name for name in asked if name in floats and _looks_like_image(shapes[name], rank)]
     if images:
         return images[0]
-    listed = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
+    listed = ", ".join(f"{name!r} {shapes[name]}" for name in asked)
     message = (
-        f"No input of {model.name} looks like an image (N, C, H, W): {listed}. "
+        f"No input of {model.name} looks like an image ({', '.join(layout or 'NCHW')}): {listed}. "
         "Name one with --wrt and its axes with --layout."
     )
     raise InputError(message, inputs=dict(shapes))
@@ -195,7 +219,8 @@ def _layout(model: Model, name: str, shape: tuple[int, ...]) -> Layout:
     perm = first.attributes.get("perm") if first is not None and first.op_type == "Transpose" else None
     if perm is not None and list(perm.as_ints()) == [0, 3, 1, 2]:
         return "NHWC"
-    return "NHWC" if shape[-1] in _COLORS and shape[1] not in _COLORS else "NCHW"
+    is_last = shape[-1] in _COLORS and shape[1] not in _COLORS and min(shape[1:3]) > shape[-1]
+    return "NHWC" if is_last else "NCHW"
 
 
 def _first_structural(value: ir.Value) -> ir.Node | None:
@@ -211,27 +236,27 @@ def _first_structural(value: ir.Value) -> ir.Node | None:
     return None
 
 
-def _image_dims(name: str, shape: tuple[int, ...], layout: str) -> tuple[int, int, int]:
-    if len(shape) != len(layout):
+def _check_layout(name: str, shape: tuple[int, ...], layout: Layout) -> None:
+    """Refuse a layout that makes colors of pixels, where its opposite makes an image."""
+    opposite = _OPPOSITE[layout]
+    sizes, swapped = dict(zip(layout, shape, strict=True)), dict(zip(opposite, shape, strict=True))
+    if sizes["C"] > _COLORS[-1] and swapped["C"] in _COLORS and min(swapped["H"], swapped["W"]) > _COLORS[-1]:
         message = (
-            f"Input {name!r} has shape {shape}, which is not {layout}. "
-            f"Give --layout with {len(shape)} axes, or another --wrt."
+            f"Layout {layout} makes {sizes['C']} channels of {sizes['H']}x{sizes['W']} pixels out of input "
+            f"{name!r} {shape}. Is it {opposite}?"
         )
         raise InputError(message, shape=shape, layout=layout)
-    sizes = dict(zip(layout, shape, strict=True))
-    channels, height, width = sizes["C"], sizes["H"], sizes["W"]
-    smallest = min(height, width)
-    if channels > 16 and smallest <= 4:  # noqa: PLR2004 - a picture of 4 pixels in 17 colors is a layout mixed up
-        other = "NCHW" if layout == "NHWC" else "NHWC"
-        message = (
-            f"Layout {layout} makes {channels} channels of {height}x{width} pixels out of input {name!r} {shape}. "
-            f"Is it {other}?"
-        )
-        raise InputError(message, shape=shape, layout=layout)
-    return channels, height, width
 
 
-def _base(model: Model, name: str, channels: int, preset: str | None, recorded: Mapping[str, Any]) -> Preprocess:
+def _base(
+    model: Model,
+    name: str,
+    channels: int,
+    preset: str | None,
+    recorded: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> Preprocess:
+    """Choose what holds where nothing is given: a preset, what the file records, or an assumption."""
     if preset is not None:
         if preset not in PRESETS:
             message = (
@@ -239,14 +264,21 @@ def _base(model: Model, name: str, channels: int, preset: str | None, recorded: 
             )
             raise SettingError(message, preset=preset)
         return PRESETS[preset]
-    if recorded.keys() - {"layout", "preset"}:
-        return dataclasses.replace(PRESETS["unit"], name="custom", source="from the file's metadata")
-    if "preset" in recorded:
-        return dataclasses.replace(
-            _base(model, name, channels, recorded["preset"], {}), source="from the file's metadata"
-        )
-    assumed, reason = _assumed(model, name, channels)
-    return dataclasses.replace(PRESETS[assumed], source=f"assumed: {reason}; --preprocess changes it")
+    settings = dict(recorded)
+    named = settings.pop("preset", None)
+    if named is not None:
+        base = dataclasses.replace(PRESETS[named], source=_FILE)
+    elif settings.keys() & _NUMBERS:
+        base = dataclasses.replace(PRESETS["unit"], name="custom", source=_FILE)
+    elif given.keys() & _NUMBERS:
+        # Half of an assumed normalization does not fit half of a given one.
+        base = dataclasses.replace(PRESETS["unit"], name="custom")
+    else:
+        assumed, reason = _assumed(model, name, channels)
+        base = dataclasses.replace(PRESETS[assumed], source=f"assumed: {reason}; --preprocess changes it")
+    if settings.get("bgr", base.bgr) != base.bgr:
+        base = dataclasses.replace(base, mean=base.mean[::-1], std=base.std[::-1])
+    return dataclasses.replace(base, **settings)
 
 
 def _assumed(model: Model, name: str, channels: int) -> tuple[Preset, str]:
@@ -290,7 +322,7 @@ def _made_for(node: ir.Node) -> Preset | None:
         for item in node.inputs
         if item is not None and (tensor := ir.convenience.get_const_tensor(item)) is not None
     ]
-    if node.op_type not in ("Sub", "Add", "Mul", "Div") or not constants or constants[0].size > 4:  # noqa: PLR2004 - one for each color
+    if node.op_type not in ("Sub", "Add", "Mul", "Div") or not constants or not 1 <= constants[0].size <= 4:  # noqa: PLR2004 - one for each color
         return None
     largest = max(abs(float(number)) for number in constants[0].numpy().reshape(-1))
     if node.op_type == "Mul":
@@ -346,11 +378,14 @@ def _one_of(names: Sequence[str], fold: Callable[[str], str]) -> Callable[[str],
 
 
 def _flag(text: str) -> bool:
-    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(
-        text.strip().lower()
-    ) or False
+    word = text.strip().lower()
+    if word not in _FLAGS:
+        message = f"not one of {', '.join(_FLAGS)}"
+        raise ValueError(message)
+    return _FLAGS[word]
 
 
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _NOMINAL_RANGES: Mapping[str | None, tuple[float, float]] = {
     "NominalRange_0_255": (0.0, 255.0),
     "Normalized_0_1": (0.0, 1.0),
@@ -384,8 +419,8 @@ def _check(preprocess: Preprocess, name: str, channels: int) -> None:
     ):
         message = f"mean must be finite and std positive, not {preprocess.mean} and {preprocess.std}."
         raise SettingError(message)
-    if preprocess.bgr and channels != _RGB:
-        message = f"BGR needs 3 channels, but input {name!r} has {channels}."
+    if preprocess.bgr and channels not in _BGR_CHANNELS:
+        message = f"BGR needs 3 channels, or 4, but input {name!r} has {channels}. Say --rgb."
         raise SettingError(message, channels=channels)
 
 

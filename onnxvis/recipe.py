@@ -13,8 +13,6 @@ from onnxvis.images import Fourier, Parameterization, Pixel
 from onnxvis.losses import ActivationMaximization, LpNorm, Objective, TotalVariation
 from onnxvis.transforms import Jitter, RandomAffine, Transform
 
-DEFAULT_TRANSFORMS: tuple[Transform, ...] = (RandomAffine(scale=(0.35, 1.2), rotate=20, shift=0.4),)
-
 _SERIALIZABLE: Mapping[str, type[Any]] = {
     kind.__name__: kind
     for kind in (Fourier, Pixel, Jitter, RandomAffine, ActivationMaximization, TotalVariation, LpNorm)
@@ -40,7 +38,7 @@ class Recipe:
         bgr: Whether the model takes blue, green, red.
         layout: NCHW, NHWC, CHW or HWC.
         parameterization: How the image is written as parameters.
-        transforms: What is done to the image before each step, at random.
+        transforms: What is done to the image before each step, at random; None: views that fit its size.
         losses: A sum of losses; None: the activation, and the two below where they have a weight.
         tv_weight: Weight of the total variation.
         tv_beta: Its exponent.
@@ -66,7 +64,7 @@ class Recipe:
     bgr: bool | None = None
     layout: str | None = None
     parameterization: Parameterization = field(default_factory=Fourier)
-    transforms: tuple[Transform, ...] = DEFAULT_TRANSFORMS
+    transforms: tuple[Transform, ...] | None = None
     losses: Objective | None = None
     tv_weight: float = 0.0
     tv_beta: float = 2.0

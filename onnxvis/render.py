@@ -9,14 +9,16 @@ import contextlib
 import io
 import json
 import os
+import struct
 import tempfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -25,6 +27,8 @@ from onnxvis.errors import InputError, OutputError
 KEY = "onnxvis"
 """The keyword under which a PNG's text holds the recipe, as JSON."""
 _RGB = 3
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+"""What Pillow raises for files that are damaged or no pictures."""
 
 
 def to_image(image: Tensor) -> Image.Image:
@@ -63,21 +67,31 @@ def read_photo(path: str | os.PathLike[str], channels: int, size: tuple[int, int
         raise InputError(message, channels=channels)
     try:
         with Image.open(Path(path)) as photo:
-            photo.load()
-            converted = photo.convert("RGB" if channels == _RGB else "L")
+            converted = _eight_bit(ImageOps.exif_transpose(photo)).convert("RGB" if channels == _RGB else "L")
     except FileNotFoundError:
         message = f"No picture {str(path)!r}. Check the path of --seed-image."
         raise InputError(message, path=Path(path)) from None
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except _BROKEN as error:
         message = f"Cannot read {str(path)!r} as a picture: {error}. Give a PNG or JPEG."
         raise InputError(message, path=Path(path)) from error
     return from_image(_fitted(converted, size), channels)
 
 
+def _eight_bit(photo: Image.Image) -> Image.Image:
+    """Scale 16-bit greys, which Pillow would clip, and lay transparent pictures on white, as viewers show them."""
+    if photo.mode.startswith("I"):
+        return Image.fromarray((np.asarray(photo).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+    if photo.has_transparency_data:
+        front = photo.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", front.size, "white"), front)
+    return photo
+
+
 def png_bytes(image: Image.Image, text: Mapping[str, Any]) -> bytes:
     """Encode an image as PNG with a recipe in its text."""
     info = PngInfo()
-    info.add_itxt(KEY, json.dumps(text, ensure_ascii=False))
+    # Half a surrogate pair, as in the name of a file that is not UTF-8, becomes JSON's own escape.
+    info.add_itxt(KEY, json.dumps(text, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
@@ -98,7 +112,7 @@ def read_png(path: str | os.PathLike[str]) -> tuple[Image.Image, dict[str, Any]]
     except FileNotFoundError:
         message = f"No picture {str(path)!r}."
         raise InputError(message, path=Path(path)) from None
-    except (OSError, UnidentifiedImageError, json.JSONDecodeError) as error:
+    except _BROKEN as error:
         message = f"Cannot read {str(path)!r} as a picture of onnxvis: {error}."
         raise InputError(message, path=Path(path)) from error
     if not isinstance(recipe, dict):
@@ -119,14 +133,14 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             f"Cannot write {str(target)!r}: pictures are PNG files, which keep every value. Let the name end in .png."
         )
         raise OutputError(message, path=target)
-    if target.is_dir():
-        message = f"Cannot write {str(target)!r}: it is a folder. Give a file name."
-        raise OutputError(message, path=target)
     folder = target.parent
-    if not folder.is_dir():
-        message = f"Cannot write {str(target)!r}: there is no folder {str(folder)!r}. Make it first."
-        raise OutputError(message, path=target)
     try:
+        if target.is_dir():
+            message = f"Cannot write {str(target)!r}: it is a folder. Give a file name."
+            raise OutputError(message, path=target)
+        if not folder.is_dir():
+            message = f"Cannot write {str(target)!r}: there is no folder {str(folder)!r}. Make it first."
+            raise OutputError(message, path=target)
         # Permission bits do not tell for root, read-only file systems or full disks.
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -145,17 +159,25 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     """
     target = Path(path)
     check_writable(target)
-    partial = ""
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-            partial = file.name
-            file.write(content)
-        Path(partial).chmod(0o666 & ~_umask())
-        Path(partial).replace(target)
+        with _partial(target.parent) as partial:
+            partial.write_bytes(content)
+            partial.chmod(0o666 & ~_umask())
+            partial.replace(target)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            Path(partial).unlink(missing_ok=True)
         raise _unwritable(target, error) from error
+
+
+@contextlib.contextmanager
+def _partial(folder: Path) -> Iterator[Path]:
+    """Give a new file in a folder; whatever happens, it is gone in the end, or has another name."""
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix=".onnxvis-")
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    finally:
+        with contextlib.suppress(OSError):
+            Path(name).unlink(missing_ok=True)
 
 
 def _unwritable(target: Path, error: OSError) -> OutputError:

@@ -41,6 +41,12 @@ def seed_values(given: SeedImage | None, image_input: ImageInput) -> tuple[Tenso
     if values.shape != wanted:
         message = f"The seed image has shape {array.shape}; the model needs {(*wanted[1:], wanted[0])} or {wanted}."
         raise InputError(message, shape=array.shape)
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+        message = (
+            f"The seed image holds {array.dtype} values from {values.min():g} to {values.max():g} (of 1); give floats "
+            "in [0, 1], or uint8."
+        )
+        raise InputError(message, dtype=str(array.dtype))
     contiguous = np.ascontiguousarray(values)
     digest = hashlib.sha256(contiguous.tobytes()).hexdigest()[:16]
     return torch.from_numpy(contiguous), f"<array {array.shape} {array.dtype}, sha256 {digest}>"

@@ -18,8 +18,8 @@ def input_shapes(
 ) -> dict[str, tuple[int, ...]]:
     """Return a size for each dimension of each input.
 
-    An open leading dimension is the batch: 1, also where its name appears again. Other open dimensions are taken from `given`, also where they share their
-    name with a dimension that is given.
+    An open leading dimension is the batch: 1, also where its name appears again. Other open dimensions are taken from
+    `given`, also where they share their name with a dimension that is given.
 
     Args:
         model: The model.
@@ -108,9 +108,13 @@ def _bindings(specs: Mapping[str, TensorSpec], shapes: Mapping[str, tuple[int, .
         declared = specs[name].shape
         if declared is None and all(size > 0 for size in shape):
             continue
-        fits = declared is not None and len(declared) == len(shape) and all(
-            not isinstance(dim, int) or dim == size or position == 0
-            for position, (dim, size) in enumerate(zip(declared, shape, strict=True))
+        fits = (
+            declared is not None
+            and len(declared) == len(shape)
+            and all(
+                not isinstance(dim, int) or dim == size or position == 0
+                for position, (dim, size) in enumerate(zip(declared, shape, strict=True))
+            )
         )
         if not fits or any(size < 1 for size in shape):
             described = _described(specs[name], declared or ())

@@ -189,12 +189,16 @@ def graph_nodes() -> list[onnx.NodeProto]:
 
 def initializers(network: TextureNet) -> list[onnx.TensorProto]:
     """Collect the weights, with each batch normalization folded into the convolution before it."""
-    tensors: dict[str, Tensor | None] = {}
-    for index, (convolution, norm) in enumerate(network.blocks()):
-        folded = fuse_conv_bn_eval(convolution, norm)
-        tensors[f"conv{index + 1}.weight"], tensors[f"conv{index + 1}.bias"] = folded.weight, folded.bias
-    tensors["logits.weight"], tensors["logits.bias"] = network.dense.weight, network.dense.bias
-    return [numpy_helper.from_array(tensor.detach().numpy(), name) for name, tensor in tensors.items()]
+    layers: list[tuple[str, nn.Conv2d | nn.Linear]] = [
+        (f"conv{number}", fuse_conv_bn_eval(convolution, norm))
+        for number, (convolution, norm) in enumerate(network.blocks(), start=1)
+    ]
+    layers.append(("logits", network.dense))
+    return [
+        numpy_helper.from_array(tensor.detach().numpy(), f"{name}.{kind}")
+        for name, layer in layers
+        for kind, tensor in layer.named_parameters()
+    ]
 
 
 def metadata() -> dict[str, str]:

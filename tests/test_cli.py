@@ -1,9 +1,11 @@
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +14,38 @@ import pytest
 from onnx import helper
 from PIL import Image
 
+from onnxvis.cli import main
 from onnxvis.render import read_png
 from tests.models import CONV_NET_SHAPES, conv_net, parsed, random_weights
 
 
-def onnxvis(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does, in a process of its own."""
-    command = [sys.executable, "-m", "onnxvis", *map(str, arguments)]
-    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120)
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def error_line(done: subprocess.CompletedProcess[str]) -> str:
+@pytest.fixture
+def onnxvis(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run the command line in this process: starting one takes seconds."""
+
+    def run(*arguments: object, cwd: Path) -> Done:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setenv("COLUMNS", "100")
+        monkeypatch.setattr(sys, "argv", ["onnxvis", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        output = capsys.readouterr()
+        return Done(int(exit_.value.code or 0), output.out, output.err)
+
+    return run
+
+
+def error_line(done: Done) -> str:
     """Return the one line that an error is, after checking that it is one."""
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
@@ -37,7 +59,7 @@ def net(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_visualize_writes_a_picture_and_says_what_it_measured(net: Path) -> None:
+def test_visualize_writes_a_picture_and_says_what_it_measured(net: Path, onnxvis: Callable[..., Done]) -> None:
     done = onnxvis("visualize", "net.onnx", "--node", "conv2", "--filter", 3, "--steps", 20, cwd=net)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -48,7 +70,7 @@ def test_visualize_writes_a_picture_and_says_what_it_measured(net: Path) -> None
     assert "net-conv2-3.png (16x16, 20 steps" in done.stdout
 
 
-def test_every_option_reaches_the_recipe(net: Path) -> None:
+def test_every_option_reaches_the_recipe(net: Path, onnxvis: Callable[..., Done]) -> None:
     Image.new("RGB", (20, 20), (200, 30, 30)).save(net / "red.png")
     options = {
         "--node": "logits",
@@ -72,7 +94,9 @@ def test_every_option_reaches_the_recipe(net: Path) -> None:
         "--size": "16x16",
     }
     flat = [item for pair in options.items() for item in pair]
-    done = onnxvis("visualize", "net.onnx", *flat, "--filter", 1, "--filter", 2, "--bgr", "--no-logits", "-o", "p.png", cwd=net)
+    done = onnxvis(
+        "visualize", "net.onnx", *flat, "--filter", 1, "--filter", 2, "--bgr", "--no-logits", "-o", "p.png", cwd=net
+    )
     assert done.returncode == 0, done.stderr
     recipe = read_png(net / "p.png")[1]["recipe"]
     assert recipe["filters"] == ["1", "2"]
@@ -90,7 +114,7 @@ def test_every_option_reaches_the_recipe(net: Path) -> None:
     assert [recipe[key] for key in ("steps", "learning_rate", "seed", "channel_axis")] == [3, 0.1, 4, 1]
 
 
-def test_verbose_prints_the_losses_and_quiet_only_the_path(net: Path) -> None:
+def test_verbose_prints_the_losses_and_quiet_only_the_path(net: Path, onnxvis: Callable[..., Done]) -> None:
     arguments = ("visualize", "net.onnx", "--node", "conv1", "--filter", 0, "--steps", 3, "--tv-weight", 1)
     loud = onnxvis(*arguments, "--verbose", cwd=net)
     assert "total variation" in loud.stdout
@@ -98,13 +122,13 @@ def test_verbose_prints_the_losses_and_quiet_only_the_path(net: Path) -> None:
     assert onnxvis(*arguments, "--quiet", cwd=net).stdout == "net-conv1-0.png\n"
 
 
-def test_the_same_command_writes_the_same_bytes(net: Path) -> None:
+def test_the_same_command_writes_the_same_bytes(net: Path, onnxvis: Callable[..., Done]) -> None:
     for name in ("a.png", "b.png"):
         onnxvis("visualize", "net.onnx", "--filter", 1, "--steps", 5, "-o", name, cwd=net)
     assert (net / "a.png").read_bytes() == (net / "b.png").read_bytes()
 
 
-def test_nodes_lists_names_operators_shapes_and_filters(net: Path) -> None:
+def test_nodes_lists_names_operators_shapes_and_filters(net: Path, onnxvis: Callable[..., Done]) -> None:
     done = onnxvis("nodes", "net.onnx", cwd=net)
     assert done.returncode == 0
     rows = [line.split() for line in done.stdout.splitlines()]
@@ -112,7 +136,7 @@ def test_nodes_lists_names_operators_shapes_and_filters(net: Path) -> None:
     assert ["probabilities", "Softmax", "N", "x", "5", "5"] in rows
 
 
-def test_nodes_as_json_takes_a_pattern(net: Path) -> None:
+def test_nodes_as_json_takes_a_pattern(net: Path, onnxvis: Callable[..., Done]) -> None:
     done = onnxvis("nodes", "net.onnx", "conv*", "--json", cwd=net)
     found = json.loads(done.stdout)
     assert [item["name"] for item in found] == ["conv1", "conv2"]
@@ -127,7 +151,7 @@ def test_nodes_as_json_takes_a_pattern(net: Path) -> None:
     }
 
 
-def test_every_name_of_nodes_is_understood_by_visualize(net: Path) -> None:
+def test_every_name_of_nodes_is_understood_by_visualize(net: Path, onnxvis: Callable[..., Done]) -> None:
     names = [item["name"] for item in json.loads(onnxvis("nodes", "net.onnx", "--json", cwd=net).stdout)]
     done = onnxvis("visualize", "net.onnx", "--node", names[2], "--filter", 0, "--steps", 0, cwd=net)
     assert done.returncode == 0, done.stderr
@@ -154,17 +178,30 @@ def broken_models() -> dict[str, tuple[bytes | None, list[str], str]]:
     head = '<ir_version: 8, opset_import: ["": 17]> '
     conv = "conv1 = Conv <pads = [1, 1, 1, 1]> (image, w1, b1) "
     image = "float[1, 3, 16, 16] image"
-    argmax = parsed(f"{head} net ({image}) => (int64[1, 1, 16, 16] y) {{ {conv} y = ArgMax <axis = 1> (conv1) }}", **random_weights(first))
-    rounded = parsed(f"{head} net ({image}) => (float[1, 4, 16, 16] y) {{ {conv} y = Round (conv1) }}", **random_weights(first))
-    constant = parsed(f"{head} net ({image}) => (float[1, 4, 16, 16] y, float[1] c) {{ {conv} y = Relu (conv1) c = Constant <value = float[1] {{1.0}}> () }}", **random_weights(first))
-    open_size = parsed(f"{head} net (float[N, 3, H, W] image) => (float[N, 4, H, W] y) {{ {conv} y = Relu (conv1) }}", **random_weights(first))
+    argmax = parsed(
+        f"{head} net ({image}) => (int64[1, 1, 16, 16] y) {{ {conv} y = ArgMax <axis = 1> (conv1) }}",
+        **random_weights(first),
+    )
+    rounded = parsed(
+        f"{head} net ({image}) => (float[1, 4, 16, 16] y) {{ {conv} y = Round (conv1) }}", **random_weights(first)
+    )
+    constant = parsed(
+        f"{head} net ({image}) => (float[1, 4, 16, 16] y, float[1] c) {{ {conv} y = Relu (conv1) c = Constant <value = float[1] {{1.0}}> () }}",
+        **random_weights(first),
+    )
+    open_size = parsed(
+        f"{head} net (float[N, 3, H, W] image) => (float[N, 4, H, W] y) {{ {conv} y = Relu (conv1) }}",
+        **random_weights(first),
+    )
     twice = parsed(f"{head} net ({image}) => (float[1, 4, 16, 16] y) {{ a = Relu (image) b = Neg (a) y = Add (a, b) }}")
     twice.graph.node[0].name, twice.graph.node[1].name = "block/a/one", "block/b/one"
     custom = conv_net()
     custom.graph.node.insert(0, helper.make_node("Warp", ["image"], ["warped"], name="warp", domain="my.domain"))
     custom.graph.node[1].input[0] = "warped"
     custom.opset_import.append(helper.make_opsetid("my.domain", 1))
-    infinite = parsed(f"{head} net ({image}) => (float[1, 3, 16, 16] y) {{ huge = Constant <value = float {{-3.0}}> () low = Add (image, huge) y = Log (low) }}")
+    infinite = parsed(
+        f"{head} net ({image}) => (float[1, 3, 16, 16] y) {{ huge = Constant <value = float {{-3.0}}> () low = Add (image, huge) y = Log (low) }}"
+    )
     return {
         "missing-file": (None, [], "No file"),
         "not-onnx": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), [], "is not an ONNX file"),
@@ -203,7 +240,9 @@ def broken_models() -> dict[str, tuple[bytes | None, list[str], str]]:
 
 
 @pytest.mark.parametrize("name", broken_models())
-def test_each_fault_is_one_line_with_its_remedy_and_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+def test_each_fault_is_one_line_with_its_remedy_and_leaves_nothing_behind(
+    name: str, tmp_path: Path, onnxvis: Callable[..., Done]
+) -> None:
     content, arguments, wanted = broken_models()[name]
     if content is not None:
         (tmp_path / "m.onnx").write_bytes(content)
@@ -213,12 +252,12 @@ def test_each_fault_is_one_line_with_its_remedy_and_leaves_nothing_behind(name: 
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_usage_errors_exit_2(net: Path) -> None:
+def test_usage_errors_exit_2(net: Path, onnxvis: Callable[..., Done]) -> None:
     assert onnxvis("visualize", cwd=net).returncode == 2
     assert onnxvis("visualize", "net.onnx", "--stepz", 3, cwd=net).returncode == 2
 
 
-def test_an_unwritable_output_is_found_before_optimizing(net: Path) -> None:
+def test_an_unwritable_output_is_found_before_optimizing(net: Path, onnxvis: Callable[..., Done]) -> None:
     began = time.perf_counter()
     error_line(onnxvis("visualize", "net.onnx", "--steps", 1_000_000, "-o", "nowhere/p.png", cwd=net))
     assert time.perf_counter() - began < 60
@@ -227,7 +266,11 @@ def test_an_unwritable_output_is_found_before_optimizing(net: Path) -> None:
 def test_ctrl_c_writes_what_there_is_marked_as_interrupted(net: Path) -> None:
     command = [sys.executable, "-m", "onnxvis", "visualize", "net.onnx", "--node", "logits", "--filter", "1"]
     process = subprocess.Popen(
-        [*command, "--steps", "1000000", "-o", "p.png"], cwd=net, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--steps", "1000000", "-o", "p.png"],
+        cwd=net,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -243,7 +286,14 @@ def test_ctrl_c_writes_what_there_is_marked_as_interrupted(net: Path) -> None:
     assert 0 < text["steps_done"] < 1_000_000
 
 
-def test_a_model_in_use_prints_nothing_else(net: Path) -> None:
-    done = onnxvis("--version", cwd=net)
-    assert done.stdout.startswith("onnxvis ")
-    assert done.stderr == ""
+def test_the_version_is_that_of_the_package(net: Path, onnxvis: Callable[..., Done]) -> None:
+    assert onnxvis("--version", cwd=net).stdout == f"onnxvis {version('onnxvis')}\n"
+
+
+def test_a_process_of_its_own_prints_one_line_for_an_error(net: Path) -> None:
+    command = [sys.executable, "-m", "onnxvis", "visualize", "net.onnx", "--node", "nothing"]
+    done = subprocess.run(command, cwd=net, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("onnxvis: No node matches 'nothing'")
+    assert done.stderr.count("\n") == 1

@@ -51,7 +51,9 @@ def conv_net() -> onnx.ModelProto:
     generator = np.random.default_rng(0)
     proto = onnx.parser.parse_model(CONV.replace("<float[4, 3, 3, 3] w, float[4] b>", ""))
     for name, shape in (("w", (4, 3, 3, 3)), ("b", (4,))):
-        proto.graph.initializer.append(numpy_helper.from_array(generator.standard_normal(shape).astype(np.float32), name))
+        proto.graph.initializer.append(
+            numpy_helper.from_array(generator.standard_normal(shape).astype(np.float32), name)
+        )
     return proto
 
 
@@ -226,7 +228,12 @@ def test_open_sizes_are_named() -> None:
     text = '<ir_version: 8, opset_import: ["": 17]> net (float[N, 3, H, W] x) => (float[N, 3, H, W] y) { y = Relu (x) }'
     with pytest.raises(UnknownSizeError, match=r"\(1, 3, H, W\)"):
         to_torch(onnx.parser.parse_model(text))
-    assert to_torch(onnx.parser.parse_model(text), input_shapes=(1, 3, 4, 5))(torch.zeros(1, 3, 4, 5)).shape == (1, 3, 4, 5)
+    assert to_torch(onnx.parser.parse_model(text), input_shapes=(1, 3, 4, 5))(torch.zeros(1, 3, 4, 5)).shape == (
+        1,
+        3,
+        4,
+        5,
+    )
 
 
 def test_a_size_that_the_graph_does_not_take_names_the_node() -> None:

@@ -190,8 +190,7 @@ def test_the_gradient_of_a_whole_objective_agrees_with_finite_differences_throug
         direction = generator.standard_normal(image.shape).astype(np.float32)
         direction /= np.linalg.norm(direction)
         ahead, behind = (
-            -oracle.run({"image": image.detach().numpy() + sign * step * direction})["logits"][0, 2]
-            for sign in (1, -1)
+            -oracle.run({"image": image.detach().numpy() + sign * step * direction})["logits"][0, 2] for sign in (1, -1)
         )
         slope = float((gradient.numpy() * direction).sum())
         assert slope == pytest.approx((ahead - behind) / (2 * step), rel=2e-2, abs=2e-4)

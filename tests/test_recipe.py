@@ -48,7 +48,15 @@ def test_an_unknown_setting_of_another_version_is_named() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"steps": -1}, {"learning_rate": 0}, {"learning_rate": float("nan")}, {"seed": -1}, {"lp_p": 0.5}, {"tv_beta": 0}, {"size": (0, 3)}],
+    [
+        {"steps": -1},
+        {"learning_rate": 0},
+        {"learning_rate": float("nan")},
+        {"seed": -1},
+        {"lp_p": 0.5},
+        {"tv_beta": 0},
+        {"size": (0, 3)},
+    ],
 )
 def test_settings_out_of_their_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=next(iter(settings))):

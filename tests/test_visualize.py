@@ -110,7 +110,9 @@ def test_the_default_target_is_the_first_output() -> None:
 
 def test_class_names_of_the_file_stand_for_filters() -> None:
     proto = conv_net()
-    proto.metadata_props.append(onnx.StringStringEntryProto(key="onnxvis.labels", value='["a", "b", "rings", "c", "d"]'))
+    proto.metadata_props.append(
+        onnx.StringStringEntryProto(key="onnxvis.labels", value='["a", "b", "rings", "c", "d"]')
+    )
     assert visualize(proto, "logits", "Rings", **QUICK).target.filters == (2,)
 
 

@@ -53,8 +53,10 @@ def remember(function: Function) -> Function:
         return kept(*args)
 
     # In between, because torch.compile looks through a cache and warns of it. The arguments are plain tuples, because
-    # a named one loses its fields on this way.
-    return cast("Function", torch.compiler.assume_constant_result(remembered))  # type: ignore[no-untyped-call]
+    # a named one loses its fields on this way. The mark is what torch.compiler.assume_constant_result sets, after an
+    # import that takes a second.
+    remembered._dynamo_marked_constant = True  # type: ignore[attr-defined]  # noqa: SLF001
+    return cast("Function", remembered)
 
 
 @remember

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from onnxvis.errors import AmbiguousNodeError, OnnxvisError, UnknownNodeError
+from onnxvis.model import Model, load
+
+Layer = tuple[str, str, str] | tuple[str, str, str, list[str]]
+"""Operator, node name, tensor name, and the scopes that torch's dynamo exporter records."""
+
+
+def chain(*layers: Layer) -> Model:
+    """Build a chain of unary operators with an exporter's names."""
+    nodes, source = [], "input"
+    for op_type, name, tensor, *scopes in layers:
+        node = helper.make_node(op_type, [source], [tensor], name=name)
+        if scopes:
+            node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=repr(scopes[0]))
+        nodes.append(node)
+        source = tensor
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3])],
+        [helper.make_tensor_value_info(source, TensorProto.FLOAT, [1, 3])],
+    )
+    return load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+
+
+def found(model: Model, query: str) -> str:
+    return str(model.names.find(query).name)
+
+
+DYNAMO = chain(
+    ("Abs", "node_Conv_12", "getattr_1", ["", "layer4", "layer4.2", "layer4.2.conv3", "conv2d_52"]),
+    ("Relu", "node_relu_48", "relu_48", ["", "layer4", "layer4.2", "layer4.2.relu", "relu_48"]),
+    ("Neg", "node_add_7", "add_7", ["", "layer4", "layer4.2", "add_7"]),
+    ("Abs", "node_Conv_13", "conv2d_53", ["", "layer4", "layer4.3", "layer4.3.conv3", "conv2d_53"]),
+    ("Exp", "node_exp", "exp", ["", "exp"]),
+)
+TORCHSCRIPT = chain(
+    ("Abs", "/conv1/Conv", "/conv1/Conv_output_0"),
+    ("Abs", "/layer4/layer4.2/conv3/Conv", "/layer4/layer4.2/conv3/Conv_output_0"),
+    ("Relu", "/layer4/layer4.2/relu/Relu", "/layer4/layer4.2/relu/Relu_output_0"),
+    ("Relu", "/layer4/layer4.2/relu_1/Relu", "/layer4/layer4.2/relu_1/Relu_output_0"),
+    ("Abs", "/layer4/layer4.3/conv3/Conv", "/layer4/layer4.3/conv3/Conv_output_0"),
+    ("Exp", "/Exp", "output"),
+)
+KERAS = chain(
+    ("Abs", "StatefulPartitionedCall/net/conv5_1_conv/Conv2D", "StatefulPartitionedCall/net/conv5_1_conv/Conv2D:0"),
+    ("Neg", "StatefulPartitionedCall/net/conv5_1_conv/BiasAdd", "StatefulPartitionedCall/net/conv5_1_conv/BiasAdd:0"),
+    ("Relu", "StatefulPartitionedCall/net/conv5_1_conv/Relu", "StatefulPartitionedCall/net/conv5_1_conv/Relu:0"),
+    ("Abs", "StatefulPartitionedCall/net/conv5_2_conv/Conv2D", "StatefulPartitionedCall/net/conv5_2_conv/Conv2D:0"),
+    ("Relu", "net/fused/BiasAdd;net/fused/Conv2D", "StatefulPartitionedCall:0"),
+)
+PLAIN = chain(
+    ("Abs", "Plus214", "Plus214_Output_0"),
+    ("Relu", "fire9/concat_1", "fire9/concat_1"),
+    ("Neg", "linear_7_Add", "linear_7.tmp_1"),
+    ("Abs", "Conv_12", "24"),
+    ("Relu", "", "25"),
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "query", "tensor"),
+    [
+        (DYNAMO, "node_Conv_12", "getattr_1"),
+        (DYNAMO, "getattr_1", "getattr_1"),
+        (DYNAMO, "layer4.2.conv3", "getattr_1"),
+        (DYNAMO, "2.conv3", "getattr_1"),
+        (DYNAMO, "layer4.2", "add_7"),
+        (DYNAMO, "layer4", "conv2d_53"),
+        (DYNAMO, "conv2d_52", "getattr_1"),
+        (TORCHSCRIPT, "layer4.2.conv3", "/layer4/layer4.2/conv3/Conv_output_0"),
+        (TORCHSCRIPT, "layer4/layer4.2/conv3", "/layer4/layer4.2/conv3/Conv_output_0"),
+        (TORCHSCRIPT, "/layer4/layer4.2/conv3/Conv", "/layer4/layer4.2/conv3/Conv_output_0"),
+        (TORCHSCRIPT, "layer4.2", "/layer4/layer4.2/relu_1/Relu_output_0"),
+        (TORCHSCRIPT, "conv1", "/conv1/Conv_output_0"),
+        (TORCHSCRIPT, "2.relu", "/layer4/layer4.2/relu/Relu_output_0"),
+        (TORCHSCRIPT, "output", "output"),
+        (KERAS, "conv5_1_conv", "StatefulPartitionedCall/net/conv5_1_conv/Relu:0"),
+        (KERAS, "conv5_1_conv/BiasAdd", "StatefulPartitionedCall/net/conv5_1_conv/BiasAdd:0"),
+        (KERAS, "conv5_2_conv", "StatefulPartitionedCall/net/conv5_2_conv/Conv2D:0"),
+        (KERAS, "conv5_2", "StatefulPartitionedCall/net/conv5_2_conv/Conv2D:0"),
+        (KERAS, "fused", "StatefulPartitionedCall:0"),
+        (PLAIN, "Plus214", "Plus214_Output_0"),
+        (PLAIN, "concat_1", "fire9/concat_1"),
+        (PLAIN, "fire9", "fire9/concat_1"),
+        (PLAIN, "PLUS214", "Plus214_Output_0"),
+        (PLAIN, "24", "24"),
+        (PLAIN, "Abs:1", "24"),
+        (PLAIN, "Relu:-1", "25"),
+    ],
+)
+def test_names_are_found_as_each_exporter_writes_them(model: Model, query: str, tensor: str) -> None:
+    assert found(model, query) == tensor
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        (DYNAMO, ["layer4.2.conv3", "layer4.2.relu", "layer4.2", "layer4.3.conv3", "node_exp"]),
+        (TORCHSCRIPT, ["conv1", "layer4.2.conv3", "layer4.2.relu", "layer4.2.relu_1", "layer4.3.conv3", "Exp"]),
+        (KERAS, ["conv5_1_conv/Conv2D", "conv5_1_conv/BiasAdd", "conv5_1_conv", "conv5_2_conv", "fused"]),
+        (PLAIN, ["Plus214", "fire9", "linear_7_Add", "Conv_12", "25"]),
+    ],
+)
+def test_short_names_are_what_a_person_would_type(model: Model, names: list[str]) -> None:
+    assert [node.name.removesuffix("_output_0").lstrip("/") for node in model.nodes] == names
+
+
+def test_a_node_name_goes_before_a_tensor_name_and_both_before_a_scope() -> None:
+    model = chain(("Abs", "b", "a"), ("Neg", "a", "c"), ("Relu", "conv/x", "d"), ("Exp", "e", "conv"))
+    assert found(model, "a") == "c"
+    assert found(model, "conv") == "conv"
+    assert found(model, "x") == "d"
+
+
+def test_a_suffix_goes_before_a_substring() -> None:
+    model = chain(("Abs", "net/conv1", "a"), ("Neg", "net/conv10", "b"))
+    assert found(model, "conv1") == "a"
+
+
+def test_tensors_hidden_behind_node_names_are_numbered() -> None:
+    graph = """<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[1] b, float[1] d)
+    { a, b = Split (x)  c = Neg (a)  d = Abs (c) }"""
+    proto = onnx.parser.parse_model(graph)
+    for node, name in zip(proto.graph.node, ("c", "b", "a"), strict=True):
+        node.name = name
+    model = load(proto)
+    # The second output has no name of its own: its tensor's is that of another node.
+    assert [node.name for node in model.nodes] == ["c", "Split:0:1", "b", "a"]
+    assert [found(model, node.name) for node in model.nodes] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("query", "candidates"),
+    [("conv3", ["layer4.2.conv3", "layer4.3.conv3"]), ("Conv_output", None), ("e", None)],
+)
+def test_an_ambiguous_name_lists_its_meanings(query: str, candidates: list[str] | None) -> None:
+    with pytest.raises(AmbiguousNodeError, match="can mean") as caught:
+        TORCHSCRIPT.names.find(query, source="net.onnx")
+    if candidates is not None:
+        assert caught.value.details["candidates"] == candidates
+    assert "Write more of the name" in caught.value.message
+
+
+@pytest.mark.parametrize("query", ["layer4.2.conw3", "Layer4.2.Conv4", "layer4.2.conv33"])
+def test_an_unknown_name_gets_the_nearest(query: str) -> None:
+    with pytest.raises(UnknownNodeError, match=r"net\.onnx \(6 nodes\)") as caught:
+        TORCHSCRIPT.names.find(query, source="net.onnx")
+    assert caught.value.details["candidates"][0] == "layer4.2.conv3"
+    assert "'layer4.2.conv3' (1, 3)" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "query", ["", " ", "Abs:3", "Abs:-4", "Abs:", "Abs:0:1", "Abs:x", "Foo:0", "Abs:99999999999999"]
+)
+def test_nothing_answers_to_a_name_that_means_nothing(query: str) -> None:
+    with pytest.raises(UnknownNodeError):
+        TORCHSCRIPT.names.find(query)
+
+
+@pytest.mark.parametrize("scopes", ["[", "[" * 100_000, "1", "{}", "[1, 2]", "-" * 100_000 + "1", "\0", "'text'"])
+def test_scopes_that_are_no_list_are_ignored(scopes: str) -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 17]> g (float[1, 3] x) => (float[1, 3] y) { y = Relu (x) }'
+    )
+    proto.graph.node[0].metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scopes)
+    assert [node.name for node in load(proto).nodes] == ["y"]
+
+
+def test_every_name_of_every_shared_model_finds_its_tensor(shared_models: Path) -> None:
+    tried = 0
+    for path in sorted(shared_models.glob("*.onnx")):
+        try:
+            model = load(path)
+        except OnnxvisError:
+            assert path.name.startswith("neg_")
+            continue
+        lost = [node for node in model.nodes if model.names.find(node.name).name != node.tensor]
+        assert not lost
+        tried += len(model.nodes)
+    assert tried > 1000
+
+
+def test_three_thousand_scoped_nodes_are_listed_quickly() -> None:
+    layers: list[Layer] = [
+        ("Relu", f"node_{k}", f"t{k}", ["", f"layer{k // 30}", f"layer{k // 30}.{k % 30}", f"relu_{k}"])
+        for k in range(3000)
+    ]
+    model = chain(*layers)
+    began = time.process_time()
+    assert len({node.name for node in model.nodes}) == 3000
+    assert time.process_time() - began < 2
