@@ -42,7 +42,8 @@ def input_shapes(
     open_dims = {name: shape for name, shape in resolved.items() if any(dim is None for dim in shape)}
     if open_dims:
         listed = "; ".join(_described(specs[name], shape) for name, shape in open_dims.items())
-        remedy = "Give them: --size 224 (or HEIGHTxWIDTH), input_shapes= in Python."
+        is_image = any(_takes_size(specs[name]) for name in open_dims)
+        remedy = f"Give them: {'--size 224 (or HEIGHTxWIDTH), ' if is_image else ''}input_shapes= in Python."
         message = f"{model.name} leaves sizes open: {listed}. {remedy}"
         raise UnknownSizeError(message, inputs=sorted(open_dims))
     return {name: tuple(dim for dim in shape if dim is not None) for name, shape in resolved.items()}

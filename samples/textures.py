@@ -113,7 +113,7 @@ def honeycomb(rng: Generator, x: Floats, y: Floats) -> Floats:
 
 def waves(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw bands that undulate smoothly."""
-    length = rng.uniform(24, 36)
+    length = rng.uniform(22, 34)
     height = length * rng.uniform(0.12, 0.16)
     return bands(rng, y + height * np.sin(2 * np.pi * x / length)) * 0.8
 
@@ -143,7 +143,7 @@ def crosses(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw separate plus signs."""
     period = rng.uniform(20, 29)
     u, v = np.abs(cells(rng, x, y, period, 0.05))
-    reach, half = period * rng.uniform(0.36, 0.41), period * rng.uniform(0.08, 0.11)
+    reach, half = period * rng.uniform(0.36, 0.41), period * rng.uniform(0.11, 0.14)
     return np.minimum(np.maximum(u - reach, v - half), np.maximum(v - reach, u - half))
 
 

@@ -52,6 +52,13 @@ def test_other_open_sizes_are_named(dims: str, described: str) -> None:
     assert caught.value.details["inputs"] == ["x"]
 
 
+@pytest.mark.parametrize(("dims", "advised"), [("N, 3, H, W", True), ("1, length", False)])
+def test_a_size_in_pixels_is_advised_only_for_images(dims: str, advised: bool) -> None:
+    with pytest.raises(UnknownSizeError, match="input_shapes=") as caught:
+        input_shapes(model(x=dims))
+    assert ("--size" in caught.value.message) is advised
+
+
 def test_all_inputs_with_open_sizes_are_named_and_no_others() -> None:
     several = model(a="1, H", b="1, 4", c="1, K")
     with pytest.raises(UnknownSizeError, match=r"'a' \(1, H\); input 'c' \(1, K\)"):
