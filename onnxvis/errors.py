@@ -139,3 +139,10 @@ class VerificationError(OnnxvisError):
 
 class OutputError(OnnxvisError):
     """The result cannot be written where it should go."""
+
+
+def innermost_reason(error: BaseException) -> str:
+    """Return the innermost message in one line: libraries wrap what went wrong in where it went wrong."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:300].rstrip(". ") or type(error).__name__

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from onnxvis.image_input import ImageInput
 from onnxvis.model import Model
 from onnxvis.oracle import Oracle
-from onnxvis.preprocess import ImageInput
 from onnxvis.render import from_image
 from onnxvis.target import Target
 

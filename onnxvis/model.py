@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,8 @@ from google.protobuf.message import DecodeError
 from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
 from onnxvis.channels import channel_axes
-from onnxvis.errors import ExternalDataError, InvalidModelError, ModelFileError
+from onnxvis.errors import InvalidModelError, ModelFileError, innermost_reason
+from onnxvis.external import check_external_data
 from onnxvis.graph import computed_values, opset, real_inputs
 from onnxvis.names import NameIndex
 from onnxvis.shapes import TensorSpec, inferred, skeleton
@@ -242,14 +243,14 @@ def _checked(proto: onnx.ModelProto, name: str, path: Path | None, checksum: Any
             f"{name} imports no operator set, so its operators have no meaning. Export it again, or add opset_import."
         )
         raise InvalidModelError(message)
-    _check_external_data(proto, name, path)
+    check_external_data(proto, name, path)
     try:
         with _silenced("onnx_ir"):
             model = _simplified(proto, path)
             onnx.checker.check_model(skeleton(model))
     except Exception as error:
         # onnx-ir raises many kinds for malformed graphs; all of them mean the same to the user.
-        reason = _reason(error)
+        reason = innermost_reason(error)
         message = f"{name} is not a valid ONNX model: {reason}. Export it again, or repair it and run onnx.checker."
         raise InvalidModelError(message, reason=reason) from error
     return Model(name, path, checksum.hexdigest(), model)
@@ -292,83 +293,6 @@ def _silenced(logger: str) -> Iterator[None]:
         yield
     finally:
         logging.getLogger(logger).removeHandler(handler)
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost message in one line: onnx-ir wraps what went wrong in where it went wrong."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split())[:_REASON].rstrip(". ") or type(error).__name__
-
-
-def _check_external_data(proto: onnx.ModelProto, name: str, path: Path | None) -> None:
-    tensors = [*_tensors(proto.graph.node, proto.graph.initializer)]
-    tensors += [tensor for function in proto.functions for tensor in _tensors(function.node)]
-    problems = [
-        problem
-        for tensor in tensors
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
-        for problem in [_external_problem(tensor, path)]
-        if problem is not None
-    ]
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        message = f"{name}: {problems[0]}{more}."
-        raise ExternalDataError(message, problems=problems)
-
-
-def _external_problem(tensor: onnx.TensorProto, path: Path | None) -> str | None:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    if path is None:
-        return f"weight {tensor.name!r} lies in the file {location!r} beside the model; load the model by its path"
-    try:
-        folder = path.parent.resolve()
-        file = (folder / location).resolve()
-        found = file.is_file()
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        # Too long, a loop of symbolic links, not UTF-8, a null byte.
-        return f"weight {tensor.name!r} points to {str(location)[:80]!r}: {_reason(error)}; export the model again"
-    if not location or Path(location).is_absolute() or not file.is_relative_to(folder):
-        return (
-            f"weight {tensor.name!r} points to {location!r}, outside the model's folder; save its data beside the model"
-        )
-    if not found:
-        return f"weight {tensor.name!r} needs the file {location!r} beside the model; copy it there too"
-    return _too_short(tensor, entries, file)
-
-
-def _too_short(tensor: onnx.TensorProto, entries: Mapping[str, str], file: Path) -> str | None:
-    bits = onnx_ir.DataType(tensor.data_type).bitwidth if tensor.data_type in set(onnx_ir.DataType) else 0
-    size = (int(np.prod(tensor.dims, dtype=object)) * bits + 7) // 8
-    try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
-    except ValueError:
-        return f"weight {tensor.name!r} has an offset or length that is not a number; export the model again"
-    if offset < 0 or length < size or any(dim < 0 for dim in tensor.dims):
-        return (
-            f"weight {tensor.name!r} of shape {tuple(tensor.dims)} cannot lie in {length} bytes at offset {offset}; "
-            "export the model again"
-        )
-    if file.stat().st_size < offset + length:
-        return (
-            f"weight {tensor.name!r} needs {offset + length} bytes of {file.name!r}, which has {file.stat().st_size}; "
-            "copy the file again"
-        )
-    return None
-
-
-def _tensors(
-    nodes: Iterable[onnx.NodeProto], initializers: Iterable[onnx.TensorProto] = ()
-) -> Iterator[onnx.TensorProto]:
-    yield from initializers
-    for node in nodes:
-        for attribute in node.attribute:
-            yield from attribute.tensors
-            if attribute.HasField("t"):
-                yield attribute.t
-            for inner in [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs:
-                yield from _tensors(inner.node, inner.initializer)
 
 
 def _small_integers(graph: onnx_ir.Graph) -> dict[str, list[int]]:

@@ -14,12 +14,12 @@ from torch import Tensor, fx
 
 from onnxvis.errors import SettingError
 from onnxvis.graph import ancestors, inputs_of
+from onnxvis.image_input import ImageInput, find_image_input
 from onnxvis.losses import ActivationMaximization, Objective
 from onnxvis.lower import check_gradient, check_weights, lower, shapes_of
 from onnxvis.maximize import OnStep, Problem, Run, maximize
 from onnxvis.measure import Measurement, Meter
 from onnxvis.model import Model
-from onnxvis.preprocess import ImageInput, find_image_input
 from onnxvis.recipe import Recipe
 from onnxvis.render import read_png, to_image
 from onnxvis.result import Result, VisualizationInterrupted

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from onnxvis.errors import InputError
-from onnxvis.preprocess import ImageInput
+from onnxvis.image_input import ImageInput
 from onnxvis.render import read_photo
 
 SeedImage = str | os.PathLike[str] | np.ndarray[Any, Any]

@@ -14,10 +14,10 @@ from torch import Tensor, fx
 
 from onnxvis.errors import InputError, SettingError, VerificationError
 from onnxvis.graph import ancestors, inputs_of
+from onnxvis.image_input import find_image_input
 from onnxvis.lower import lower, unsupported
 from onnxvis.model import Model, load
 from onnxvis.oracle import Arrays, Oracle
-from onnxvis.preprocess import find_image_input
 from onnxvis.sizes import InputShapes, input_shapes
 from onnxvis.target import resolve
 

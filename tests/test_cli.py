@@ -186,7 +186,8 @@ def broken_models() -> dict[str, tuple[bytes | None, list[str], str]]:
         f"{head} net ({image}) => (float[1, 4, 16, 16] y) {{ {conv} y = Round (conv1) }}", **random_weights(first)
     )
     constant = parsed(
-        f"{head} net ({image}) => (float[1, 4, 16, 16] y, float[1] c) {{ {conv} y = Relu (conv1) c = Constant <value = float[1] {{1.0}}> () }}",
+        f"{head} net ({image}) => (float[1, 4, 16, 16] y, float[1] c) "
+        f"{{ {conv} y = Relu (conv1) c = Constant <value = float[1] {{1.0}}> () }}",
         **random_weights(first),
     )
     open_size = parsed(
@@ -200,7 +201,8 @@ def broken_models() -> dict[str, tuple[bytes | None, list[str], str]]:
     custom.graph.node[1].input[0] = "warped"
     custom.opset_import.append(helper.make_opsetid("my.domain", 1))
     infinite = parsed(
-        f"{head} net ({image}) => (float[1, 3, 16, 16] y) {{ huge = Constant <value = float {{-3.0}}> () low = Add (image, huge) y = Log (low) }}"
+        f"{head} net ({image}) => (float[1, 3, 16, 16] y) "
+        "{ huge = Constant <value = float {-3.0}> () low = Add (image, huge) y = Log (low) }"
     )
     return {
         "missing-file": (None, [], "No file"),

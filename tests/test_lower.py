@@ -251,7 +251,10 @@ def test_a_size_that_the_graph_does_not_take_names_the_node() -> None:
 
 
 def test_an_operator_without_an_entry_is_lowered_by_its_schemas_function_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = '<ir_version: 8, opset_import: ["": 20]> net (float[2, 3] x) => (float[2, 3] y) { y = Gelu <approximate = "tanh"> (x) }'
+    text = """
+    <ir_version: 8, opset_import: ["": 20]> net (float[2, 3] x) => (float[2, 3] y)
+    { y = Gelu <approximate = "tanh"> (x) }
+    """
     proto, x = onnx.parser.parse_model(text), np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
     from onnxvis.ops import table  # noqa: PLC0415 - its contents are hidden for this test alone
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from onnxvis.errors import InputError, SettingError
+from onnxvis.image_input import ImageInput, find_image_input
 from onnxvis.model import load
-from onnxvis.preprocess import PRESETS, ImageInput, Layout, Preprocess, find_image_input
+from onnxvis.preprocess import PRESETS, Layout, Preprocess
 from tests.models import parsed
 
 Array = np.ndarray[Any, Any]

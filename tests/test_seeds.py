@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from onnxvis.errors import InputError
-from onnxvis.preprocess import PRESETS, ImageInput
+from onnxvis.image_input import ImageInput
+from onnxvis.preprocess import PRESETS
 from onnxvis.seeds import seed_values
 
 INPUT = ImageInput("x", (1, 3, 4, 5), PRESETS["caffe"], 3, (4, 5))

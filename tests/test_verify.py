@@ -121,7 +121,10 @@ def test_a_model_of_which_nothing_is_implemented_says_what_is_missing(shared_mod
 
 
 def test_an_opset_that_onnxruntime_does_not_know_is_still_verified() -> None:
-    text = '<ir_version: 10, opset_import: ["": 28]> net (float[3, 4] x) => (float[3, 4] y) { a = Relu (x)  y = Softmax (a) }'
+    text = """
+    <ir_version: 10, opset_import: ["": 28]> net (float[3, 4] x) => (float[3, 4] y)
+    { a = Relu (x)  y = Softmax (a) }
+    """
     report = verify(parsed(text))
     assert report.ok
     assert report.engine == "onnxruntime"

@@ -214,6 +214,7 @@ class Corner(Loss):
     node = "conv1"
 
     def __call__(self, scene: Scene) -> Tensor:
+        """Brighten one corner of one channel."""
         return -scene.activations["conv1"][:, 0, 0, 0]
 
 

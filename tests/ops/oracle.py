@@ -49,11 +49,11 @@ def expected(
     """What onnxruntime (or onnx.reference) computes."""
     feeds = {f"x{i}": x for i, x in enumerate(inputs) if x is not None}
     if reference or model.opset_import[0].version > NEWEST_ORT_OPSET:
-        return ReferenceEvaluator(model).run(None, feeds)
+        return list(ReferenceEvaluator(model).run(None, feeds))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, feeds)
+    return list(session.run(None, feeds))
 
 
 def computed(
