@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from onnxvis import options
 from onnxvis.errors import OnnxvisError, SettingError
 from onnxvis.images import Fourier, Pixel
 from onnxvis.maximize import OnStep
@@ -47,7 +48,7 @@ _err = Console(stderr=True, highlight=False, soft_wrap=True)
 def main() -> None:
     """Run the command line; errors that the model or the request causes are one line on stderr."""
     try:
-        app()
+        app(prog_name="onnxvis")
     except OnnxvisError as error:
         _err.print(f"onnxvis: {error.message}", style="red", markup=False)
         sys.exit(1)
@@ -73,13 +74,7 @@ def _options(
 
 
 @app.command()
-def nodes(
-    model: Annotated[Path, typer.Argument(help="The .onnx file.", metavar="MODEL")],
-    pattern: Annotated[
-        str | None, typer.Argument(help="Only names that contain this, or match it with * and ?.", metavar="[PATTERN]")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def nodes(model: options.Model, pattern: options.Pattern = None, as_json: options.Json = False) -> None:
     """List what can be visualized: short name, operator, shape, number of filters."""
     loaded = load(model)
     found = [spec for spec in loaded.nodes if pattern is None or _matches(spec, pattern)]
@@ -96,66 +91,33 @@ def nodes(
 
 @app.command()
 def visualize(
-    model: Annotated[Path, typer.Argument(help="The .onnx file.", metavar="MODEL")],
-    node: Annotated[
-        str | None, typer.Option(help="The layer: a node, tensor or scope name, or Conv:3. Default: the first output.")
-    ] = None,
-    filter_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--filter",
-            help="A filter's number or class name; several are maximized together. Default: the whole tensor.",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The PNG to write. Default: MODEL-NODE-FILTER.png here.")
-    ] = None,
-    steps: Annotated[int, typer.Option(min=0, help="Steps of the optimizer.")] = 256,
-    learning_rate: Annotated[float, typer.Option(help="Size of a step.")] = 0.05,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers: the same seed makes the same picture.")] = 0,
-    seed_image: Annotated[Path | None, typer.Option(help="A picture to start from instead of noise.")] = None,
-    size: Annotated[
-        str | None, typer.Option(help="SIZE or HEIGHTxWIDTH in pixels, where the model leaves them open.")
-    ] = None,
-    preprocess: Annotated[
-        str | None,
-        typer.Option(
-            help="imagenet, caffe, tf, unit, raw255 or none. Default: as the file says, else a guess, which is printed."
-        ),
-    ] = None,
-    range_: Annotated[
-        str | None, typer.Option("--range", help="LOW,HIGH: what black and white are before normalization.")
-    ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Subtracted: one number, or one for each channel, in the model's order.")
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="Divided by, likewise.")] = None,
-    bgr: Annotated[bool | None, typer.Option("--bgr/--rgb", help="The order of the model's colors.")] = None,
-    layout: Annotated[str | None, typer.Option(help="NCHW, NHWC, CHW or HWC. Default: as the graph shows.")] = None,
-    wrt: Annotated[
-        str | None, typer.Option(help="The input to optimize, of several; the others are held at zero.")
-    ] = None,
-    channel_axis: Annotated[
-        int | None, typer.Option(help="Where the layer's filters are, if the graph does not tell.")
-    ] = None,
-    logits: Annotated[
-        bool,
-        typer.Option("--logits/--no-logits", help="Maximize the input of a softmax or sigmoid instead of its output."),
-    ] = True,
-    parameterization: Annotated[str, typer.Option(help="fourier or pixel.")] = "fourier",
-    jitter: Annotated[
-        str | None,
-        typer.Option(
-            help="Roll the image by up to so many pixels (or a fraction of its size) instead of the default views."
-        ),
-    ] = None,
-    tv_weight: Annotated[float, typer.Option(help="Weight of the total variation: higher is smoother.")] = 0.0,
-    tv_beta: Annotated[float, typer.Option(help="Its exponent.")] = 2.0,
-    lp_weight: Annotated[float, typer.Option(help="Weight of the Lp norm: higher is greyer.")] = 0.0,
-    lp_p: Annotated[float, typer.Option(help="Its exponent.")] = 6.0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a table of the losses.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the picture's path.")] = False,
+    model: options.Model,
+    node: options.Node = None,
+    filter_: options.Filter = None,
+    output: options.Output = None,
+    steps: options.Steps = Recipe.steps,
+    learning_rate: options.LearningRate = Recipe.learning_rate,
+    seed: options.Seed = Recipe.seed,
+    seed_image: options.SeedImage = None,
+    size: options.Size = None,
+    preprocess: options.Preprocess = None,
+    range_: options.Range = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    bgr: options.Bgr = None,
+    layout: options.Layout = None,
+    wrt: options.Wrt = None,
+    channel_axis: options.ChannelAxis = None,
+    logits: options.Logits = Recipe.logits,
+    parameterization: options.Parameterization = "fourier",
+    jitter: options.Jitter = None,
+    tv_weight: options.TvWeight = Recipe.tv_weight,
+    tv_beta: options.TvBeta = Recipe.tv_beta,
+    lp_weight: options.LpWeight = Recipe.lp_weight,
+    lp_p: options.LpP = Recipe.lp_p,
+    device: options.Device = "auto",
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Make a picture of what a filter looks for, and measure by onnxruntime what it does to the model."""
     settings = {

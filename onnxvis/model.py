@@ -247,13 +247,21 @@ def _checked(proto: onnx.ModelProto, name: str, path: Path | None, checksum: Any
     try:
         with _silenced("onnx_ir"):
             model = _simplified(proto, path)
-            onnx.checker.check_model(skeleton(model))
+            onnx.checker.check_model(_with_output_shapes(skeleton(model)))
     except Exception as error:
         # onnx-ir raises many kinds for malformed graphs; all of them mean the same to the user.
         reason = innermost_reason(error)
         message = f"{name} is not a valid ONNX model: {reason}. Export it again, or repair it and run onnx.checker."
         raise InvalidModelError(message, reason=reason) from error
     return Model(name, path, checksum.hexdigest(), model)
+
+
+def _with_output_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Declare outputs of unknown rank as scalars: the checker wants a shape there, onnxruntime does not."""
+    for value in proto.graph.output:
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+            value.type.tensor_type.shape.SetInParent()
+    return proto
 
 
 def _simplified(proto: onnx.ModelProto, path: Path | None) -> onnx_ir.Model:

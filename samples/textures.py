@@ -115,14 +115,14 @@ def waves(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw bands that undulate smoothly."""
     length = rng.uniform(22, 34)
     height = length * rng.uniform(0.12, 0.16)
-    return bands(rng, y + height * np.sin(2 * np.pi * x / length)) * 0.8
+    return bands(rng, 0.85 * (y + height * np.sin(2 * np.pi * x / length)))
 
 
 def zigzags(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw bands that turn at sharp corners."""
     length = rng.uniform(14, 24)
     slope = rng.uniform(1.1, 1.6)
-    return bands(rng, y + slope * stripes(x, length, 0)) * 0.6
+    return bands(rng, 0.65 * (y + slope * stripes(x, length, 0)))
 
 
 def dots(rng: Generator, x: Floats, y: Floats) -> Floats:

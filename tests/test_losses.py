@@ -33,7 +33,7 @@ def slow_total_variation(image: np.ndarray, beta: float) -> float:
             for x in range(width - 1):
                 down, right = image[c, y + 1, x] - image[c, y, x], image[c, y, x + 1] - image[c, y, x]
                 total += (down**2 + right**2) ** (beta / 2)
-    return total / (channels * (height - 1) * (width - 1))
+    return float(total / (channels * (height - 1) * (width - 1)))
 
 
 @pytest.mark.parametrize("beta", [1.0, 1.5, 2.0, 3.0])

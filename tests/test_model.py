@@ -346,3 +346,9 @@ def test_known_shapes_complete_a_model_without_changing_it() -> None:
     sized = model.at({"relu2": (1, 6, 8, 8)})
     assert sized.tensors["relu2"].shape == (1, 6, 8, 8)
     assert model.tensors["relu2"].shape == ("N", 6, 8, 8)
+
+
+def test_an_output_without_a_declared_shape_is_accepted() -> None:
+    proto = parsed('<ir_version: 8, opset_import: ["": 17]> net (float[2] x) => (float[2] y) { y = Relu (x) }')
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    assert load(proto).outputs[0].shape == (2,)

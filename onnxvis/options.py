@@ -1,0 +1,89 @@
+"""The words of the command line: each option's type, spelling and help; its default stands in the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="The .onnx file.")]
+Pattern = Annotated[
+    str | None,
+    typer.Argument(metavar="PATTERN", help="Only names that contain this, or match it with * and ?."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Node = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The layer: a node, tensor or scope name, or Conv:3. Default: the first output."),
+]
+Filter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="N|CLASS",
+        help="A filter's number or class name; several are maximized together. Default: the whole tensor.",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="The PNG to write. Default: MODEL-NODE-FILTER.png here."),
+]
+Steps = Annotated[int, typer.Option(metavar="N", min=0, help="Steps of the optimizer.")]
+LearningRate = Annotated[float, typer.Option(metavar="X", help="Size of a step.")]
+Seed = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Of all random numbers: the same seed makes the same picture.")
+]
+SeedImage = Annotated[Path | None, typer.Option(metavar="FILE", help="A picture to start from instead of noise.")]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="224, or HEIGHTxWIDTH, in pixels, where the model leaves them open."),
+]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="imagenet, caffe, tf, unit, raw255 or none. Default: as the file says, else a guess, which is printed.",
+    ),
+]
+Range = Annotated[
+    str | None,
+    typer.Option("--range", metavar="LOW,HIGH", help="What black and white are before normalization."),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(metavar="X,X,X", help="Subtracted: one number, or one for each channel, in the model's order."),
+]
+Std = Annotated[str | None, typer.Option(metavar="X,X,X", help="Divided by, likewise.")]
+Bgr = Annotated[bool | None, typer.Option("--bgr/--rgb", help="The order of the model's colors.")]
+Layout = Annotated[
+    str | None,
+    typer.Option(metavar="AXES", help="NCHW, NHWC, CHW or HWC. Default: as the graph shows."),
+]
+Wrt = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The input to optimize, of several; the others are held at zero."),
+]
+ChannelAxis = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Where the layer's filters are, if the graph does not tell."),
+]
+Logits = Annotated[
+    bool,
+    typer.Option("--logits/--no-logits", help="Maximize the input of a softmax or sigmoid instead of its output."),
+]
+Parameterization = Annotated[str, typer.Option(metavar="NAME", help="fourier or pixel.")]
+Jitter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X",
+        help="Roll the image by up to so many pixels (or a fraction of its size) instead of the default views.",
+    ),
+]
+TvWeight = Annotated[float, typer.Option(metavar="X", help="Weight of the total variation: higher is smoother.")]
+TvBeta = Annotated[float, typer.Option(metavar="X", help="Its exponent.")]
+LpWeight = Annotated[float, typer.Option(metavar="X", help="Weight of the Lp norm: higher is greyer.")]
+LpP = Annotated[float, typer.Option(metavar="X", help="Its exponent.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print a table of the losses.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the picture's path.")]
