@@ -109,7 +109,7 @@ def visualize(
     wrt: options.Wrt = None,
     channel_axis: options.ChannelAxis = None,
     logits: options.Logits = Recipe.logits,
-    parameterization: options.Parameterization = "fourier",
+    parameterization: options.Parameterization = None,
     jitter: options.Jitter = None,
     tv_weight: options.TvWeight = Recipe.tv_weight,
     tv_beta: options.TvBeta = Recipe.tv_beta,
@@ -179,12 +179,13 @@ def _visualize(
     return INTERRUPTED if result.interrupted else 0
 
 
-def _recipe(settings: Mapping[str, Any], parameterization: str, jitter: str | None) -> Recipe:
+def _recipe(settings: Mapping[str, Any], parameterization: str | None, jitter: str | None) -> Recipe:
     kinds = {"fourier": Fourier, "pixel": Pixel}
-    if parameterization not in kinds:
+    if parameterization not in {*kinds, None}:
         message = f"No parameterization {parameterization!r}. There are {', '.join(kinds)}."
         raise SettingError(message, parameterization=parameterization)
-    recipe = Recipe(**settings, parameterization=kinds[parameterization]())
+    chosen = None if parameterization is None else kinds[parameterization]()
+    recipe = Recipe(**settings, parameterization=chosen)
     if jitter is None:
         return recipe
     (offset,) = _numbers("--jitter", jitter, 1) or (0.0,)

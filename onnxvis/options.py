@@ -72,7 +72,10 @@ Logits = Annotated[
     bool,
     typer.Option("--logits/--no-logits", help="Maximize the input of a softmax or sigmoid instead of its output."),
 ]
-Parameterization = Annotated[str, typer.Option(metavar="NAME", help="fourier or pixel.")]
+Parameterization = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="fourier or pixel. Default: fourier, smoother for small images."),
+]
 Jitter = Annotated[
     str | None,
     typer.Option(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from onnxvis.defaults import default_parameterization, default_transforms
 from onnxvis.errors import SettingError
 from onnxvis.graph import ancestors, inputs_of
 from onnxvis.image_input import ImageInput, find_image_input
@@ -28,7 +29,6 @@ from onnxvis.shapes import TensorSpec
 from onnxvis.simplify import simplify
 from onnxvis.sizes import image_shapes, input_shapes
 from onnxvis.target import Target, resolve
-from onnxvis.transforms import default_transforms
 from onnxvis.truncate import truncate
 from onnxvis.verify import Verification, compare, is_half, require
 
@@ -156,7 +156,7 @@ def prepare(
         image_shape=image_input.image_shape,
         preprocess=image_input.preprocess,
         held={name: torch.from_numpy(array).to(chosen) for name, array in held.items()},
-        parameterization=recipe.parameterization,
+        parameterization=recipe.parameterization or default_parameterization(image_input.size),
         transforms=default_transforms(image_input.size) if recipe.transforms is None else recipe.transforms,
         device=chosen,
     )

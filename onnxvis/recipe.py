@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from onnxvis.errors import SettingError
@@ -37,7 +37,7 @@ class Recipe:
         std: Divided by, likewise.
         bgr: Whether the model takes blue, green, red.
         layout: NCHW, NHWC, CHW or HWC.
-        parameterization: How the image is written as parameters.
+        parameterization: How the image is written as parameters; None: `Fourier`, as fits its size.
         transforms: What is done to the image before each step, at random; None: views that fit its size.
         losses: A sum of losses; None: the activation, and the two below where they have a weight.
         tv_weight: Weight of the total variation.
@@ -63,7 +63,7 @@ class Recipe:
     std: tuple[float, ...] | None = None
     bgr: bool | None = None
     layout: str | None = None
-    parameterization: Parameterization = field(default_factory=Fourier)
+    parameterization: Parameterization | None = None
     transforms: tuple[Transform, ...] | None = None
     losses: Objective | None = None
     tv_weight: float = 0.0

@@ -109,24 +109,6 @@ class RandomAffine:
         return torch.tensor([across, along])
 
 
-# Through windows of very different sizes and places a photograph's subject stays what it is, and what remains of the
-# picture is what works in all of them. In 28 pixels a subject has one size and one place.
-WIDE_VIEWS = RandomAffine(scale=(0.35, 1.2), rotate=20, shift=0.2)
-NARROW_VIEWS = RandomAffine(scale=(0.8, 1.2), rotate=10, shift=0.05)
-SMALL_IMAGE = 96
-
-
-def default_transforms(size: tuple[int, ...]) -> tuple[Transform, ...]:
-    """Choose the transforms that gave the most recognizable pictures for images of this size.
-
-    Args:
-        size: The spatial sizes in pixels: (H, W) for images; other ranks, signals and volumes, are only rolled.
-    """
-    if len(size) + 2 != IMAGE_RANK:
-        return (Jitter(0.05),)
-    return (NARROW_VIEWS,) if min(size) < SMALL_IMAGE else (WIDE_VIEWS,)
-
-
 def _check_generators(images: Tensor, generators: Sequence[torch.Generator]) -> None:
     if len(generators) != len(images):
         message = f"{len(images)} images need as many generators, got {len(generators)}"

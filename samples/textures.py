@@ -108,7 +108,8 @@ def honeycomb(rng: Generator, x: Floats, y: Floats) -> Floats:
         v = (y / (2 * row) + shift + 0.5) % 1 - 0.5
         u, v = np.abs(u * period), np.abs(v * 2 * row)
         walls.append(np.maximum(u, u / 2 + v * np.sqrt(3) / 2))
-    return period / 2 - np.minimum(*walls) - rng.uniform(0.9, 1.6)
+    distance: Floats = period / 2 - np.minimum(*walls) - rng.uniform(0.9, 1.6)
+    return distance
 
 
 def waves(rng: Generator, x: Floats, y: Floats) -> Floats:
@@ -144,14 +145,16 @@ def crosses(rng: Generator, x: Floats, y: Floats) -> Floats:
     period = rng.uniform(20, 29)
     u, v = np.abs(cells(rng, x, y, period, 0.05))
     reach, half = period * rng.uniform(0.36, 0.41), period * rng.uniform(0.11, 0.14)
-    return np.minimum(np.maximum(u - reach, v - half), np.maximum(v - reach, u - half))
+    distance: Floats = np.minimum(np.maximum(u - reach, v - half), np.maximum(v - reach, u - half))
+    return distance
 
 
 def triangles(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Draw filled triangles that stand on their base."""
     period = rng.uniform(18, 27)
     u, v = cells(rng, x, y, period, 0.05)
-    return np.maximum(v, np.abs(u) * np.sqrt(3) / 2 - v / 2) - period * rng.uniform(0.17, 0.21)
+    distance: Floats = np.maximum(v, np.abs(u) * np.sqrt(3) / 2 - v / 2) - period * rng.uniform(0.17, 0.21)
+    return distance
 
 
 def stars(rng: Generator, x: Floats, y: Floats) -> Floats:
@@ -163,7 +166,8 @@ def stars(rng: Generator, x: Floats, y: Floats) -> Floats:
     sector = 2 * np.pi / 5
     angle = np.abs((np.arctan2(u, -v) + sector / 2) % sector - sector / 2)
     along, aside = np.hypot(u, v) * np.cos(angle), np.hypot(u, v) * np.sin(angle)
-    return (along - tip) * np.sin(np.radians(18)) + aside * np.cos(np.radians(18))
+    distance: Floats = (along - tip) * np.sin(np.radians(18)) + aside * np.cos(np.radians(18))
+    return distance
 
 
 def smooth_field(rng: Generator, shape: tuple[int, ...], scale: float) -> Floats:
@@ -258,7 +262,8 @@ def draw_overlaid(rng: Generator) -> NDArray[np.float32]:
     chosen = rng.choice(SHAPELY, layers if rng.integers(4) == 0 else 1)
     drawings = np.stack([draw(name, rng) for name in np.resize(chosen, layers)])
     middle = drawings.mean((0, 2, 3))[:, None, None]
-    return np.clip(middle + (drawings - middle).sum(0) / np.sqrt(layers), 0, 1).astype(np.float32)
+    image: NDArray[np.float32] = np.clip(middle + (drawings - middle).sum(0) / np.sqrt(layers), 0, 1).astype(np.float32)
+    return image
 
 
 def draw_melted(rng: Generator) -> NDArray[np.float32]:

@@ -70,5 +70,5 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_recipes_compare_by_value() -> None:
-    assert Recipe(parameterization=Fourier()) == Recipe()
+    assert Recipe(parameterization=Fourier()) == Recipe(parameterization=Fourier())
     assert Recipe(seed=1) != Recipe()

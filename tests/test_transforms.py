@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from onnxvis.errors import InputError, SettingError
-from onnxvis.transforms import Jitter, RandomAffine, Transform, default_transforms
+from onnxvis.transforms import Jitter, RandomAffine, Transform
 
 TRANSFORMS = [Jitter(3), Jitter(0.25), RandomAffine(scale=(0.5, 1.2), rotate=20, shift=0.2)]
 SHAPES = [(1, 3, 16, 16), (2, 1, 7, 9), (1, 5, 8, 5)]
@@ -178,18 +178,3 @@ def test_affine_outside_its_range_is_refused(settings: dict[str, float]) -> None
 def test_affine_of_a_signal_is_refused() -> None:
     with pytest.raises(InputError, match="use Jitter alone"):
         RandomAffine()(random_images(1, 1, 9), generators(0))
-
-
-@pytest.mark.parametrize("size", [(28, 28), (64, 48), (224, 320), (1000,), (6, 7, 8)])
-def test_default_transforms_take_images_of_their_size(size: tuple[int, ...]) -> None:
-    images = random_images(1, 1, *size)
-    for transform in default_transforms(size):
-        assert transform(images, generators(0)).shape == images.shape
-
-
-def test_small_images_are_seen_from_nearer_views_than_large_ones() -> None:
-    (small,), (large,) = default_transforms((28, 224)), default_transforms((224, 224))
-    assert isinstance(small, RandomAffine)
-    assert isinstance(large, RandomAffine)
-    assert small.scale[0] > large.scale[0]
-    assert small.shift < large.shift
