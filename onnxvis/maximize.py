@@ -112,7 +112,7 @@ def maximize(
         DeadUnitError: The gradient of the activation is exactly zero at every start.
         NonFiniteLossError: A loss became NaN or infinite.
     """
-    generators = _generators(seed, problem.image_shape[0])
+    generators = generators_of(seed, problem.image_shape[0])
     parameters = _start(problem, seed, seed_image)
     start = problem.render(parameters).detach().cpu()
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
@@ -160,7 +160,7 @@ def _non_finite(name: str, step: int, value: float) -> NonFiniteLossError:
     return NonFiniteLossError(message, loss=name, step=step)
 
 
-def _generators(seed: int, count: int, attempt: int = 0) -> list[torch.Generator]:
+def generators_of(seed: int, count: int, attempt: int = 0) -> list[torch.Generator]:
     """Return one generator for each image; a seed and an image's number determine all of its draws."""
     states = [
         int(np.random.SeedSequence((seed, index, attempt)).generate_state(1, np.uint64)[0]) for index in range(count)
@@ -173,7 +173,7 @@ def _start(problem: Problem, seed: int, seed_image: Tensor | None) -> tuple[Tens
     contrasts = CONTRASTS if seed_image is None else CONTRASTS[:1]
     for attempt, contrast in enumerate(contrasts):
         # The numbers that follow in the transforms come from other generators: attempt 0 is theirs.
-        generators = _generators(seed, problem.image_shape[0], attempt + 1)
+        generators = generators_of(seed, problem.image_shape[0], attempt + 1)
         drawn = problem.parameterization.start(
             problem.image_shape, generators, seed_image=seed_image, contrast=contrast
         )

@@ -61,8 +61,14 @@ class Meter:
         return cls(target, image_input, held, Oracle(model, tensors), model.channel_axes.get(target.asked))
 
     def feeds(self, images: Tensor) -> dict[str, Array]:
-        """Return the model's inputs for (N, C, H, W) pictures in [0, 1]."""
-        fed = self.image_input.preprocess.to_input(images).detach().cpu().contiguous().numpy()
+        """Return the model's inputs for (N, C, H, W) pictures in [0, 1]; one picture fills a fixed batch."""
+        fed = (
+            self.image_input.preprocess.to_input(images.expand(self.image_input.image_shape))
+            .detach()
+            .cpu()
+            .contiguous()
+            .numpy()
+        )
         return {**self.held, self.image_input.name: fed}
 
     def image(self, picture: Image.Image) -> Measurement:

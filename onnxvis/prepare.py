@@ -22,7 +22,7 @@ from onnxvis.maximize import OnStep, Problem, Run, maximize
 from onnxvis.measure import Measurement, Meter
 from onnxvis.model import Model
 from onnxvis.recipe import Recipe
-from onnxvis.render import read_png, to_image
+from onnxvis.render import from_image, read_png, to_image
 from onnxvis.result import Result, VisualizationInterrupted
 from onnxvis.seeds import SeedImage, seed_values
 from onnxvis.shapes import TensorSpec
@@ -84,10 +84,10 @@ class Prepared:
         measurement, before = self.meter.image(picture), self.meter.image(start)
         return Result(
             image=picture,
-            array=self.meter.feeds(_levels(run.image))[self.image_input.name],
+            array=self.meter.feeds(from_image(picture, self.image_input.channels))[self.image_input.name],
             activation=measurement.activation,
             seed_activation=before.activation,
-            float_activation=self.meter.values(run.image).activation,
+            float_activation=self.meter.values(run.image[:1]).activation,
             measurement=measurement,
             seed_measurement=before,
             history=tuple(dict(zip(run.losses, row, strict=True)) for row in run.history.mean(2).tolist()),
@@ -235,10 +235,6 @@ def _verified(
     report = compare(model, network, tensors, feeds, oracle=meter.oracle)
     require(model, report, shapes, feeds)
     return report
-
-
-def _levels(image: Tensor) -> Tensor:
-    return (image.clamp(0, 1) * 255).round() / 255
 
 
 def _left_out(model: Model, target: Target) -> dict[str, int]:

@@ -175,6 +175,17 @@ def test_open_sizes_are_given_by_size() -> None:
         visualize(conv_net(), "conv1", 1, **QUICK, size=(20, 30))
 
 
+def test_a_fixed_batch_is_filled_with_the_picture() -> None:
+    proto = parsed(
+        OPEN.replace("N, 3, H, W", "4, 3, 16, 16").replace("N, 4, H, W", "4, 4, 16, 16"), **random_weights(FIRST_CONV)
+    )
+    result = visualize(proto, filter=1, **QUICK)
+    assert result.array.shape == (4, 3, 16, 16)
+    assert result.image.size == (16, 16)
+    wanted = by_onnxruntime(proto, "y", {"image": result.array})[:, 1].mean()
+    assert result.activation == pytest.approx(wanted, rel=1e-4)
+
+
 def test_half_precision_models_are_visualized_in_float32() -> None:
     weights = {name: array.astype(np.float16) for name, array in random_weights(FIRST_CONV).items()}
     result = visualize(parsed(HALF, **weights), filter=1, steps=20)
