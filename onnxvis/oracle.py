@@ -14,6 +14,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from onnxvis.errors import OracleError
+from onnxvis.graph import ancestors, inputs_of, real_inputs
 from onnxvis.model import Model
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -63,6 +64,15 @@ class Oracle:
 def observed(model: Model, tensors: Sequence[str]) -> onnx.ModelProto:
     """Write the model with these tensors as its only outputs, and nothing that they do not need."""
     proto = ir.to_proto(model.ir)
+    values = [model.values[name] for name in tensors]
+    needed = ancestors(values)
+    nodes = [written for node, written in zip(model.ir.graph, proto.graph.node, strict=True) if node in needed]
+    unread = {str(value.name) for value in real_inputs(model.ir.graph)}
+    unread -= {str(value.name) for value in inputs_of(model.ir.graph, values)}
+    inputs = [info for info in proto.graph.input if info.name not in unread]
+    del proto.graph.node[:], proto.graph.input[:]
+    proto.graph.node.extend(nodes)
+    proto.graph.input.extend(inputs)
     types = {name: spec.dtype for name, spec in model.tensors.items()}
     del proto.graph.output[:]
     for name in tensors:

@@ -116,42 +116,29 @@ def prepare(
         OnnxvisError: The model, the target or a setting is wrong; nothing has been optimized yet.
     """
     chosen = _device(device)
-    asked = resolve(model, recipe.node, logits=False)
-    needed = {str(value.name) for value in inputs_of(model.ir.graph, [model.values[asked.tensor]])}
-    given = {name: tuple(shape) for name, shape in (recipe.input_shapes or {}).items()}
-    if recipe.size is not None:
-        given = image_shapes(model, recipe.size, needed, recipe.wrt) | given
-    shapes = input_shapes(model, given, needed)
-    whole = lower(truncate(model, asked.tensor), None, shapes)
-    # The shapes that lowering has found tell channel axes that open sizes hide.
-    sized = model.at(shapes_of(whole))
-    target = resolve(sized, recipe.node, recipe.filters or None, channel_axis=recipe.channel_axis, logits=recipe.logits)
-    objective, names = _bound(sized, recipe, target)
-    tensors = list(dict.fromkeys(names.values()))
-    network = whole if tensors == [asked.tensor] else lower(truncate(model, tensors), None, shapes)
-    check_weights(model, network)
-    check_gradient(model, network, target.name)
-    network = simplify(network, channels_last=chosen.type == "cpu")
+    unit = _lowered(model, recipe)
+    check_weights(model, unit.network)
+    check_gradient(model, unit.network, unit.target.name)
+    network = simplify(unit.network, channels_last=chosen.type == "cpu")
     image_input = find_image_input(
-        sized,
-        {name: shapes[name] for name in network.input_names if name in shapes},  # type: ignore[union-attr] # a list of strings
+        unit.model,
+        unit.shapes,
         wrt=recipe.wrt,
         preset=recipe.preprocess,
         overrides=recipe.preprocess_overrides,
     )
     held = {
-        spec.name: _zeros(spec, shapes[spec.name])
+        spec.name: _zeros(spec, unit.shapes[spec.name])
         for spec in model.inputs
-        if spec.name in shapes and spec.name != image_input.name
+        if spec.name in unit.shapes and spec.name != image_input.name
     }
     image, described = seed_values(seed_image if seed_image is not None else recipe.seed_image, image_input)
-    meter = Meter.of(sized, target, image_input, held, tensors)
-    verification = _verified(sized, network, tensors, meter, image, shapes)
-    network = network.to(chosen)
+    meter = Meter.of(unit.model, unit.target, image_input, held, unit.tensors)
+    verification = _verified(unit, network, meter, image)
     problem = Problem(
-        network=network,
-        activations={name: tensors.index(tensor) for name, tensor in names.items()},
-        objective=objective,
+        network=network.to(chosen),
+        activations={name: unit.tensors.index(tensor) for name, tensor in unit.names.items()},
+        objective=unit.objective,
         image_name=image_input.name,
         image_shape=image_input.image_shape,
         preprocess=image_input.preprocess,
@@ -163,15 +150,61 @@ def prepare(
     return Prepared(
         model=model,
         recipe=dataclasses.replace(recipe, seed_image=described),
-        target=target,
+        target=unit.target,
         image_input=image_input,
         problem=problem,
         meter=meter,
         verification=verification,
         seed_image=image,
-        left_out=_left_out(model, target),
-        notes=tuple(_notes(model, target, image_input, held)),
+        left_out=_left_out(model, unit.tensors),
+        notes=tuple(_notes(model, unit.target, image_input, held)),
     )
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """A target that has been found and lowered.
+
+    Attributes:
+        model: The model, with the shapes that lowering has found.
+        shapes: The shapes of the inputs that are needed.
+        target: What is maximized.
+        objective: The losses, tied to tensors.
+        names: The tensor for each name that losses use; "" is the target's.
+        tensors: The network's outputs.
+        network: The lowered model up to them.
+    """
+
+    model: Model
+    shapes: Mapping[str, tuple[int, ...]]
+    target: Target
+    objective: Objective
+    names: Mapping[str, str]
+    tensors: tuple[str, ...]
+    network: fx.GraphModule = field(repr=False)
+
+
+def _lowered(model: Model, recipe: Recipe) -> _Unit:
+    asked = resolve(model, recipe.node, logits=False).tensor
+    whole = lower(truncate(model, asked), None, _shapes(model, recipe, [asked]))
+    # The shapes that lowering has found tell channel axes that open sizes hide.
+    sized = model.at(shapes_of(whole))
+    target = resolve(sized, recipe.node, recipe.filters or None, channel_axis=recipe.channel_axis, logits=recipe.logits)
+    objective, names = _bound(sized, recipe, target)
+    tensors = tuple(dict.fromkeys(names.values()))
+    shapes = _shapes(model, recipe, tensors)
+    network = whole if tensors == (asked,) else lower(truncate(model, tensors), None, shapes)
+    return _Unit(sized, shapes, target, objective, names, tensors, network)
+
+
+def _shapes(model: Model, recipe: Recipe, tensors: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the inputs that some tensors are computed from."""
+    values = inputs_of(model.ir.graph, [model.values[tensor] for tensor in tensors])
+    needed = [str(value.name) for value in values]
+    given = {name: tuple(shape) for name, shape in (recipe.input_shapes or {}).items()}
+    if recipe.size is not None:
+        given = image_shapes(model, recipe.size, needed, recipe.wrt) | given
+    return input_shapes(model, given, needed)
 
 
 def measure_file(path: str | os.PathLike[str], prepared: Prepared) -> Measurement:
@@ -217,28 +250,17 @@ def _zeros(spec: TensorSpec, shape: Sequence[int]) -> Array:
     return np.zeros(shape, dtypes.get(spec.dtype, np.float32 if spec.is_float else np.int64))
 
 
-def _verified(
-    model: Model,
-    network: fx.GraphModule,
-    tensors: Sequence[str],
-    meter: Meter,
-    seed_image: Tensor | None,
-    shapes: Mapping[str, tuple[int, ...]],
-) -> Verification:
+def _verified(unit: _Unit, network: fx.GraphModule, meter: Meter, seed_image: Tensor | None) -> Verification:
     shape = meter.image_input.image_shape
-    probe = (
-        torch.rand(shape, generator=torch.Generator().manual_seed(0))
-        if seed_image is None
-        else seed_image.expand(shape)
-    )
-    feeds = meter.feeds(probe)
-    report = compare(model, network, tensors, feeds, oracle=meter.oracle)
-    require(model, report, shapes, feeds)
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    feeds = meter.feeds(noise if seed_image is None else seed_image)
+    report = compare(unit.model, network, unit.tensors, feeds, oracle=meter.oracle)
+    require(unit.model, report, unit.shapes, feeds)
     return report
 
 
-def _left_out(model: Model, target: Target) -> dict[str, int]:
-    needed = ancestors([model.values[target.tensor]])
+def _left_out(model: Model, tensors: Sequence[str]) -> dict[str, int]:
+    needed = ancestors([model.values[tensor] for tensor in tensors])
     counts: dict[str, int] = {}
     for node in model.ir.graph:
         if node not in needed and node.op_type != "Constant":

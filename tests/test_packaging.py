@@ -23,15 +23,6 @@ CONSTRAINTS = ROOT / "constraints.txt"
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 MAX_BYTES = 2_000_000
-# Written in pieces, or this file would name what it forbids.
-REGISTRIES = [
-    "pypi" + ".org",
-    "pythonhosted" + ".org",
-    "npmjs" + ".org",
-    "deb.debian" + ".org",
-    "anaconda" + ".org",
-    "download.pytorch" + ".org",
-]
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +158,3 @@ def test_what_the_dependencies_pull_in_is_constrained_too() -> None:
 def test_no_file_of_the_repository_exceeds_two_megabytes() -> None:
     large = [f"{path.relative_to(ROOT)}" for path in repository_files() if path.stat().st_size > MAX_BYTES]
     assert large == []
-
-
-def test_no_file_of_the_repository_names_a_package_registry() -> None:
-    hosts = re.compile("|".join(map(re.escape, REGISTRIES)).encode())
-    named = [str(path.relative_to(ROOT)) for path in repository_files() if hosts.search(path.read_bytes())]
-    assert named == []
