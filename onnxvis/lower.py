@@ -7,6 +7,7 @@ value; everything else becomes one `call_function` node. The result is a straigh
 
 from __future__ import annotations
 
+import keyword
 import operator as python_operator
 import re
 import warnings
@@ -30,6 +31,8 @@ from onnxvis.tensors import attribute_value, constant, widened
 Replacements = Mapping[str, Callable[..., Any]]
 
 _SEED = 0
+_TAKEN = frozenset({"meta", "input_names", "output_names", "replaced"})
+"""Attributes that a finished network has, besides those of its class."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +250,8 @@ class _Builder:
             {inner: entry for inner, entry in zip(body.inputs, entries, strict=False) if entry is not None}
         )
         self.add_nodes(body, lambda domain: body.opset_imports.get(domain, version(domain)))
-        for outer, inner in zip(node.outputs, body.outputs, strict=False):
+        named = [value for value in node.outputs if value.name]
+        for outer, inner in zip(named, body.outputs, strict=True):
             self.known[outer] = self._entry(inner)
 
     def _add_branch(self, node: ir.Node, version: Callable[[str], int]) -> None:
@@ -310,7 +314,7 @@ class _Builder:
     def _free_name(self, name: str) -> str:
         wanted = _identifier(name)
         free, number = wanted, 1
-        while hasattr(self.root, free):
+        while free in _TAKEN or hasattr(self.root, free) or hasattr(fx.GraphModule, free):
             free, number = f"{wanted}_{number}", number + 1
         return free
 
@@ -407,6 +411,7 @@ def _first_name(node: ir.Node) -> str:
 
 
 def _identifier(name: str) -> str:
-    """Write an ONNX name as a Python identifier."""
+    """Write an ONNX name as a Python identifier that shadows nothing in the code that torch.fx writes."""
     text = re.sub(r"\W", "_", name)
-    return text if text and not text[0].isdigit() else f"_{text}"
+    is_free = text and not text[0].isdigit() and not keyword.iskeyword(text) and text != "self"
+    return text if is_free else f"_{text}"

@@ -2,6 +2,7 @@
 
 A name is matched, in this order, as: exact node name, exact tensor name, exporter scope (the last tensor computed in
 that scope), path suffix, unique substring, `OpType:k` (k-th node of that type, from 0; `OpType:k:i` its output i).
+A weight `conv1.weight` puts what it makes into the scope `conv1`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import onnx_ir as ir
 from onnxvis.errors import AmbiguousNodeError, UnknownNodeError
 
 _TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 _NUMBERED = re.compile(r"([^:]+):(-?[0-9]{1,9})(?::([0-9]{1,9}))?")
 
 Shape = Sequence[int | str | None]
@@ -240,12 +242,25 @@ def _recorded_scopes(value: ir.Value) -> list[str]:
     return [scope for scope in scopes if isinstance(scope, str) and scope] if isinstance(scopes, list) else []
 
 
+def _weight_module(value: ir.Value) -> str | None:
+    """Return the torch module whose weight makes a value.
+
+    Where an exporter has fused a batch normalization into a convolution, the recorded scopes are those of the former.
+    """
+    node = value.producer()
+    weight = node.inputs[1] if node is not None and node.op_type in _WEIGHTED and len(node.inputs) > 1 else None
+    if weight is None or not weight.is_initializer():
+        return None
+    module, dot, kind = str(weight.name).rpartition(".")
+    return _dotted(module) if dot and kind == "weight" else None
+
+
 def _module_path(value: ir.Value) -> str | None:
     """Return the torch module that computes a value, where a torch exporter has written it down."""
     recorded = _recorded_scopes(value)
     if recorded:
         # The last entry is the traced node, the ones before it are modules, from the outermost inwards.
-        return recorded[-2] if len(recorded) > 1 else None
+        return _weight_module(value) or (recorded[-2] if len(recorded) > 1 else None)
     node = value.producer()
     name = (node.name or "") if node is not None else ""
     return _dotted(name.rpartition("/")[0]) if name.startswith("/") and name.count("/") > 1 else None
@@ -257,4 +272,5 @@ def _scopes(value: ir.Value) -> list[str]:
     for path in _paths(value):
         parts = path.split("/")
         scopes += [_dotted("/".join(parts[:end])) for end in range(1, len(parts))]
-    return list(dict.fromkeys(scopes))
+    module = _weight_module(value)
+    return list(dict.fromkeys([*scopes, module] if module else scopes))

@@ -16,6 +16,8 @@ from onnx import helper
 
 Dims = tuple[int | str | None, ...]
 
+_BEFORE_SHAPES = 13
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -78,6 +80,7 @@ def inferred(model: ir.Model) -> dict[str, TensorSpec]:
     What it cannot infer (custom operators, shapes computed from values) is missing or has None in its shape.
     """
     proto = skeleton(model)
+    _look_through_shapes(proto)
     # Inference gives up on some models that run; then the declared shapes remain.
     with contextlib.suppress(onnx.shape_inference.InferenceError, ValueError, RuntimeError):
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
@@ -86,6 +89,18 @@ def inferred(model: ir.Model) -> dict[str, TensorSpec]:
     for tensor in proto.graph.initializer:
         specs[tensor.name] = TensorSpec(tensor.name, ir.DataType(tensor.data_type).name, tuple(tensor.dims))
     return specs
+
+
+def _look_through_shapes(proto: onnx.ModelProto) -> None:
+    """Declare opset 14 for 13: only from there on inference computes with the result of a Shape.
+
+    Opset 14 adds types and attributes, and changes nothing but what the further outputs of BatchNormalization are.
+    """
+    if any(node.op_type == "BatchNormalization" and len(node.output) > 1 for node in proto.graph.node):
+        return
+    for entry in proto.opset_import:
+        if entry.domain in ("", "ai.onnx") and entry.version == _BEFORE_SHAPES:
+            entry.version = _BEFORE_SHAPES + 1
 
 
 def _spec(info: onnx.ValueInfoProto) -> TensorSpec:

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from onnxvis import load, to_torch
@@ -264,6 +265,22 @@ def test_an_operator_without_an_entry_is_lowered_by_its_schemas_function_body(mo
     assert_same(network(torch.from_numpy(x)), run(proto, x=x))
 
 
+@pytest.mark.parametrize(
+    "outputs", [["y"], ["y", "all_k", "all_v"], ["y", "all_k", "all_v", "scores"], ["y", "", "", "scores"]]
+)
+def test_a_function_body_does_without_the_outputs_that_a_node_omits(outputs: list[str]) -> None:
+    heads = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2, 3, 4]) for name in "qkv"]
+    attention = helper.make_node("Attention", ["q", "k", "v"], outputs)
+    declared = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs if name]
+    graph = helper.make_graph([attention], "attention", heads, declared)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+    q, k, v = np.random.default_rng(0).standard_normal((3, 1, 2, 3, 4)).astype(np.float32)
+    results = to_torch(proto)(*map(torch.from_numpy, (q, k, v)))
+    wanted = ReferenceEvaluator(proto).run(None, {"q": q, "k": k, "v": v})
+    for result, array in zip(results if isinstance(results, tuple) else (results,), wanted, strict=True):
+        np.testing.assert_allclose(result.numpy(), array, atol=1e-6)
+
+
 def test_a_converter_registered_with_onnx2torch_is_used() -> None:
     from onnxvis.ops.fallback import _importable  # noqa: PLC0415 - importing onnx2torch takes seconds
 
@@ -304,3 +321,23 @@ def test_replacements_stand_in_for_an_operator_and_are_counted() -> None:
     torch.testing.assert_close(replaced(image), 2 * plain(image))
     assert replaced.replaced == {"Relu": 1}
     assert plain.replaced == {}
+
+
+@pytest.mark.parametrize("name", ["class", "self", "graph", "code", "meta", "input_names", "output_names", "replaced"])
+def test_any_name_can_belong_to_an_input_a_weight_or_a_tensor(name: str) -> None:
+    for input, weight, tensor in ((name, "w", "t"), ("x", name, "t"), ("x", "w", name)):
+        nodes = [
+            helper.make_node("Mul", [input, weight], [tensor]),
+            helper.make_node("Add", [tensor, weight], ["y"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "names",
+            [helper.make_tensor_value_info(input, onnx.TensorProto.FLOAT, [2])],
+            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2])],
+            [numpy_helper.from_array(np.array([2.0, 3.0], np.float32), weight)],
+        )
+        network = to_torch(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+        assert network.input_names == [input]
+        assert network.output_names == ["y"]
+        assert network(torch.tensor([1.0, 10.0])).tolist() == [4.0, 33.0]

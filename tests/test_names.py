@@ -3,12 +3,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from onnxvis.errors import AmbiguousNodeError, OnnxvisError, UnknownNodeError
 from onnxvis.model import Model, load
+from tests.models import parsed
 
 Layer = tuple[str, str, str] | tuple[str, str, str, list[str]]
 """Operator, node name, tensor name, and the scopes that torch's dynamo exporter records."""
@@ -120,6 +122,20 @@ def test_a_node_name_goes_before_a_tensor_name_and_both_before_a_scope() -> None
     assert found(model, "a") == "c"
     assert found(model, "conv") == "conv"
     assert found(model, "x") == "d"
+
+
+def test_a_convolution_into_which_batch_normalization_was_fused_keeps_its_own_name() -> None:
+    # As torch's dynamo exporter writes it: scopes of the batch normalization, the weight of the convolution.
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[1, 3, 4, 4] x) => (float[1, 2, 4, 4] y) { hidden = Conv (x, w, b)  y = Relu (hidden) }"""
+    proto = parsed(text, w=np.ones((2, 3, 1, 1), np.float32), b=np.zeros(2, np.float32))
+    proto.graph.node[0].input[1] = proto.graph.initializer[0].name = "layer1.conv1.weight"
+    scopes = repr(["", "layer1", "layer1.bn1", "_native_batch_norm_legit_no_training"])
+    proto.graph.node[0].metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scopes)
+    model = load(proto)
+    assert [node.name for node in model.nodes] == ["layer1.conv1", "y"]
+    for query in ("layer1.conv1", "conv1", "layer1.bn1", "layer1"):
+        assert found(model, query) == "hidden"
 
 
 def test_a_suffix_goes_before_a_substring() -> None:

@@ -40,6 +40,14 @@ def test_sizes_are_inferred_through_shape_arithmetic() -> None:
     assert found["s"].dtype == "INT64"
 
 
+def test_opset_13_is_inferred_through_shape_arithmetic_too() -> None:
+    text = """<ir_version: 8, opset_import: ["": 13]> g (float[N, 4, 6] x) => (float[A, B, C, D] y)
+        { s = Shape (x)  zero = Constant <value_ints = [0]> ()  two = Constant <value_ints = [2]> ()
+          head = Slice (s, zero, two)  tail = Constant <value_ints = [2, 3]> ()
+          sizes = Concat <axis = 0> (head, tail)  h = Reshape (x, sizes)  y = Relu (h) }"""
+    assert shapes(text)["h"].shape == ("N", 4, 2, 3)
+
+
 @pytest.mark.parametrize("written", ["", "?", "None", "-1"])
 def test_what_exporters_write_for_an_open_size_is_none(written: str) -> None:
     proto = onnx.parser.parse_model(HEADER + " g (float[N, 3] x) => (float[N, 3] y) { y = Relu (x) }")

@@ -70,8 +70,9 @@ def function_body(
 ) -> onnx.FunctionProto | None:
     """Return the function that the operator's schema defines it by, or None.
 
-    The body's nodes are written in the opset of its `opset_import`, which can be newer than `version`: Elu-6 is defined
-    by nodes of opset 18. Attributes with a default are in `attribute_proto`, so that a node may omit them.
+    Its outputs are those that the node names: a body need not compute the others. Its nodes are written in the opset of
+    its `opset_import`, which can be newer than `version`: Elu-6 is defined by nodes of opset 18. Attributes with a
+    default are in `attribute_proto`, so that a node may omit them.
 
     Args:
         op_type: The operator.
@@ -85,7 +86,7 @@ def function_body(
     except onnx.defs.SchemaError:
         return None
     body = _body(schema, version, node, input_types)
-    return _with_defaults(onnx.FunctionProto.FromString(body), schema) if body else None
+    return _with_defaults(_with_outputs_of(node, onnx.FunctionProto.FromString(body)), schema) if body else None
 
 
 def _converter(node: onnx.NodeProto, version: int) -> Callable[..., Any] | None:
@@ -157,6 +158,13 @@ def _body(schema: Any, version: int, node: onnx.NodeProto, input_types: Sequence
         types = [input_type.SerializeToString() for input_type in input_types]
         return bytes(schema.get_context_dependent_function_with_opset_version(opset, node.SerializeToString(), types))
     return None
+
+
+def _with_outputs_of(node: onnx.NodeProto, body: onnx.FunctionProto) -> onnx.FunctionProto:
+    asked = [output for output, name in zip(body.output, node.output, strict=False) if name]
+    del body.output[:]
+    body.output.extend(asked)
+    return body
 
 
 def _with_defaults(body: onnx.FunctionProto, schema: Any) -> onnx.FunctionProto:
