@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import fx
-
 from onnxvis.lower import lower
 from onnxvis.model import load
+from onnxvis.network import Network
 from onnxvis.sizes import InputShapes
 from onnxvis.truncate import truncate
 
 
-def to_torch(model: Any, node: str | None = None, input_shapes: InputShapes | None = None) -> fx.GraphModule:
+def to_torch(model: Any, node: str | None = None, input_shapes: InputShapes | None = None) -> Network:
     """Convert an ONNX model, or its part up to a node, to a differentiable torch graph.
 
     Args:

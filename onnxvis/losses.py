@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from onnxvis.errors import SettingError, TargetError
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -77,13 +79,28 @@ class Objective:
         return Objective(self.terms + as_objective(other).terms)
 
     def __call__(self, scene: Scene) -> list[Tensor]:
-        """Return the weighted loss of each term, (N,) each."""
-        return [weight * loss(scene) for loss, weight in self.terms]
+        """Return the weighted loss of each term, (N,) each.
+
+        Raises:
+            SettingError: A loss returns something else than one number for each image.
+        """
+        values = [loss(scene) for loss, _ in self.terms]
+        wanted = (len(scene.image),)
+        for name, value in zip(self.names, values, strict=True):
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            if found != wanted:
+                message = f"The loss {name!r} must return one number for each image, shape {wanted}, not {found}."
+                raise SettingError(message, loss=name, shape=found)
+        return [weight * value for value, (_, weight) in zip(values, self.terms, strict=True)]
 
     @property
     def names(self) -> list[str]:
-        """The names of the terms."""
-        return [str(getattr(loss, "name", None) or getattr(loss, "__name__", "loss")) for loss, _ in self.terms]
+        """The names of the terms; those of one name are numbered."""
+        plain = [str(getattr(loss, "name", None) or getattr(loss, "__name__", "loss")) for loss, _ in self.terms]
+        return [
+            name if plain.count(name) == 1 else f"{name} {plain[: index + 1].count(name)}"
+            for index, name in enumerate(plain)
+        ]
 
 
 @dataclass(frozen=True)
@@ -109,7 +126,8 @@ class ActivationMaximization(Loss):
 
     def __call__(self, scene: Scene) -> Tensor:
         """Return minus the activation of each image, (N,)."""
-        return -unit_activation(scene.activations[self.node or ""], self.filters or (), self.channel_axis)
+        activation = scene.activations[self.node or ""]
+        return -unit_activation(activation, self.filters or (), self.channel_axis, len(scene.image))
 
 
 @dataclass(frozen=True)
@@ -169,24 +187,34 @@ class LpNorm(Loss):
         return _power((distance**self.p).mean(1), 1 / self.p)
 
 
-def unit_activation(activation: Tensor, filters: Sequence[int], channel_axis: int | None) -> Tensor:
+def unit_activation(activation: Tensor, filters: Sequence[int], channel_axis: int | None, images: int) -> Tensor:
     """Return the mean activation of each filter over all positions, summed over the filters.
 
     Args:
-        activation: (N, ...).
+        activation: (N, ...) for several images; of any shape for one.
         filters: Indices along the channel axis; empty: the mean of the whole tensor.
         channel_axis: The axis of the channels.
+        images: N.
 
     Returns:
         Tensor: (N,).
+
+    Raises:
+        TargetError: There are several images, and the first axis does not tell them apart.
     """
+    if images > 1 and (activation.ndim == 0 or len(activation) != images or (filters and channel_axis == 0)):
+        message = (
+            f"The target has shape {tuple(activation.shape)}: its first axis is not the batch of {images} images. "
+            "Use a batch of 1, or take a target before the axes are moved."
+        )
+        raise TargetError(message, shape=tuple(activation.shape), images=images)
     if not filters or channel_axis is None:
-        return _mean_by_image(activation)
-    return sum_of([_mean_by_image(activation.select(channel_axis, index)) for index in filters])
+        return _mean_by_image(activation, images)
+    return sum_of([_mean_by_image(activation.select(channel_axis, index), images) for index in filters])
 
 
-def _mean_by_image(activation: Tensor) -> Tensor:
-    return activation.flatten(1).mean(1) if activation.ndim > 1 else activation.reshape(-1)
+def _mean_by_image(activation: Tensor, images: int) -> Tensor:
+    return activation.reshape(images, -1).mean(1)
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:
@@ -212,8 +240,12 @@ def as_objective(losses: Any) -> Objective:
         return losses
     if isinstance(losses, Loss) or (callable(losses) and not isinstance(losses, type)):
         return Objective(((losses, 1.0),))
-    if isinstance(losses, Iterable):
-        return Objective(tuple(term for item in losses for term in _terms(item)))
+    if isinstance(losses, Iterable) and not isinstance(losses, str):
+        terms = tuple(term for item in losses for term in _terms(item))
+        if not terms:
+            message = "losses is empty: there is nothing to optimize. Leave it out for the activation."
+            raise SettingError(message)
+        return Objective(terms)
     message = f"losses must be a loss, a sum of losses, or a list of (loss, weight), not {losses!r}"
     raise TypeError(message)
 

@@ -19,18 +19,20 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, fx
 
-from onnxvis.errors import LoweringError, ModelWeightsError, NoGradientError, OnnxvisError, UnsupportedOpError
+from onnxvis.errors import LoweringError, OnnxvisError, UnsupportedOpError
 from onnxvis.fallbacks import body_of, has_body, is_registered, module_of
 from onnxvis.graph import SHAPE_ONLY, ancestors, inputs_of, opset, real_inputs
 from onnxvis.model import Model
-from onnxvis.ops import Operator, bind, cuts_gradient, entries, find
+from onnxvis.network import LeafTracer, Network
+from onnxvis.ops import Operator, bind, cuts_gradient, find
 from onnxvis.ops.bind import Known, Slot
 from onnxvis.sizes import InputShapes, input_shapes
-from onnxvis.tensors import attribute_value, constant, widened
+from onnxvis.tensors import as_dtype, attribute_value, constant, widened
 
 Replacements = Mapping[str, Callable[..., Any]]
 
 _SEED = 0
+_CONVERTED = frozenset({"FLOAT16", "BFLOAT16", "DOUBLE"})
 _TAKEN = frozenset({"meta", "input_names", "output_names", "replaced"})
 """Attributes that a finished network has, besides those of its class."""
 
@@ -55,7 +57,7 @@ def lower(
     outputs: Sequence[str] | None = None,
     shapes: InputShapes | None = None,
     replacements: Replacements | None = None,
-) -> fx.GraphModule:
+) -> Network:
     """Convert a model, or its part up to some tensors, to a differentiable torch graph in eval mode.
 
     The graph computes in float32 where the file says float16. Weights are buffers: no gradient is computed for them.
@@ -102,7 +104,8 @@ def unsupported(model: Model, nodes: Iterable[ir.Node] | None = None) -> list[ir
 def _is_supported(model: Model, node: ir.Node) -> bool:
     if node.op_type == "If":
         branches = [attribute.as_graph() for attribute in node.attributes.values()]
-        return all(_is_supported(model, inner) for branch in branches for inner in branch)
+        # Which branch is taken is known only while lowering.
+        return any(all(_is_supported(model, inner) for inner in branch) for branch in branches)
     version = opset(model.ir, node.domain)
     if find(node.op_type, version, node.domain) is not None:
         return True
@@ -130,13 +133,6 @@ def _some(names: Sequence[str]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"  # noqa: PLR2004 - the three shown above
 
 
-class LeafTracer(fx.Tracer):
-    """Traces a network again, as unpickling does, without looking into the operators."""
-
-    def __init__(self) -> None:
-        super().__init__(autowrap_functions=tuple(entry.function for entry in entries()))
-
-
 class _Builder:
     """The fx graph so far, and what is known of each ONNX value."""
 
@@ -148,20 +144,29 @@ class _Builder:
         self.root = torch.nn.Module()
         self.known: dict[ir.Value, Entry] = {}
         self.buffers: dict[ir.Value, fx.Node] = {}
+        self.prefix = ""
+        self.placeholders: set[str] = set()
         self.generator = torch.Generator().manual_seed(_SEED)
 
     def add_input(self, value: ir.Value, shape: Sequence[int], dtype: str) -> None:
         name = self._free_name(str(value.name))
+        self.placeholders.add(name)
         node = self.graph.placeholder(name)
         sample = _sample(shape, dtype, self.generator)
-        node.meta = _meta("", "Input", str(value.name), sample, differentiable=sample.is_floating_point())
+        meta = _meta("", "Input", str(value.name), sample, differentiable=sample.is_floating_point())
+        node.meta = dict(meta)
+        if dtype in _CONVERTED:
+            # Whatever float type is fed, the graph computes in its own.
+            node = self.graph.call_function(as_dtype, (node, sample.dtype))
+            node.meta = dict(meta)
         self.known[value] = Entry(sample, node, sample.is_floating_point())
 
     def add_nodes(self, nodes: Iterable[ir.Node], version: Callable[[str], int]) -> None:
         for node in nodes:
             try:
                 self._add_node(node, version)
-            except OnnxvisError:
+            except OnnxvisError as error:
+                error.details.setdefault("value", _first_name(node))
                 raise
             except (
                 ArithmeticError,
@@ -174,17 +179,18 @@ class _Builder:
             ) as error:
                 raise self._failure(node, error) from error
 
-    def finish(self, outputs: Sequence[ir.Value], input_names: list[str]) -> fx.GraphModule:
+    def finish(self, outputs: Sequence[ir.Value], input_names: list[str]) -> Network:
         """Close the graph with its outputs and compile it to a module."""
         results = [self._fx(value) for value in outputs]
         self.graph.output(results[0] if len(results) == 1 else tuple(results))
-        module = fx.GraphModule(self.root, self.graph, class_name="Lowered")
-        module.graph.eliminate_dead_code()
-        module.recompile()
-        module.input_names = input_names  # type: ignore[assignment] # torch types every attribute as a tensor or module
-        module.output_names = [str(value.name) for value in outputs]  # type: ignore[assignment] # as above
-        module.replaced = dict(self.replaced)  # type: ignore[assignment] # as above
-        return module.eval()
+        network = Network(self.root, self.graph, class_name="Lowered")
+        network.graph.eliminate_dead_code()
+        network.recompile()
+        network.input_names = input_names
+        network.output_names = [str(value.name) for value in outputs]
+        network.replaced = dict(self.replaced)
+        network.eval()
+        return network
 
     def _add_node(self, node: ir.Node, version: Callable[[str], int]) -> None:
         if node.op_type == "If":
@@ -249,10 +255,10 @@ class _Builder:
         self.known.update(
             {inner: entry for inner, entry in zip(body.inputs, entries, strict=False) if entry is not None}
         )
-        self.add_nodes(body, lambda domain: body.opset_imports.get(domain, version(domain)))
         named = [value for value in node.outputs if value.name]
-        for outer, inner in zip(named, body.outputs, strict=True):
-            self.known[outer] = self._entry(inner)
+        self._inline(
+            node, body, zip(named, body.outputs, strict=True), lambda name: body.opset_imports.get(name, version(name))
+        )
 
     def _add_branch(self, node: ir.Node, version: Callable[[str], int]) -> None:
         """Inline the branch of an If whose condition is known."""
@@ -265,9 +271,24 @@ class _Builder:
             )
             raise UnsupportedOpError(message, operators={"If": [node.name]})
         branch = node.attributes["then_branch" if bool(entry.sample) else "else_branch"].as_graph()
-        self.add_nodes(branch, version)
-        for outer, inner in zip(node.outputs, branch.outputs, strict=True):
-            self.known[outer] = self._entry(inner)
+        self._inline(node, branch, zip(node.outputs, branch.outputs, strict=True), version)
+
+    def _inline(
+        self,
+        node: ir.Node,
+        nodes: Iterable[ir.Node],
+        outputs: Iterable[tuple[ir.Value, ir.Value]],
+        version: Callable[[str], int],
+    ) -> None:
+        """Lower nodes in place of one; what they compute on the way bears the name of that one too."""
+        outside, self.prefix = self.prefix, f"{self.prefix}{_first_name(node)}/"
+        self.add_nodes(nodes, version)
+        for outer, inner in outputs:
+            entry = self._entry(inner)
+            if entry.node is not None and str(entry.node.meta["onnx_value"]).startswith(self.prefix):
+                entry.node.meta |= {"onnx_node": node.name or "", "onnx_value": f"{outside}{outer.name}"}
+            self.known[outer] = entry
+        self.prefix = outside
 
     def _entry(self, value: ir.Value) -> Entry:
         if value not in self.known:
@@ -285,7 +306,7 @@ class _Builder:
             return entry.node
         if value not in self.buffers:
             name = self._free_name(str(value.name))
-            self.root.register_buffer(name, entry.sample.detach().clone())
+            self.root.register_buffer(name, entry.sample.detach())
             self.buffers[value] = self.graph.get_attr(name)
             self.buffers[value].meta = _meta("", "Constant", str(value.name), entry.sample, differentiable=False)
         return self.buffers[value]
@@ -301,8 +322,11 @@ class _Builder:
                 )
             tensor = widened(result)
             passes = differentiable and tensor.is_floating_point()
-            for made in () if call is None or source is None else {call, source}:
-                made.meta = _meta(node.name or "", node.op_type, value.name, tensor, differentiable=passes)
+            meta = _meta(node.name or "", node.op_type, f"{self.prefix}{value.name}", tensor, differentiable=passes)
+            if source is not None:
+                source.meta = dict(meta)
+            if call is not None and not call.meta:
+                call.meta = dict(meta)
             self.known[value] = Entry(tensor, source, passes)
 
     def _inputs(self, node: ir.Node) -> tuple[dict[str, Tensor], set[str]]:
@@ -314,7 +338,7 @@ class _Builder:
     def _free_name(self, name: str) -> str:
         wanted = _identifier(name)
         free, number = wanted, 1
-        while free in _TAKEN or hasattr(self.root, free) or hasattr(fx.GraphModule, free):
+        while free in _TAKEN | self.placeholders or hasattr(self.root, free) or hasattr(fx.GraphModule, free):
             free, number = f"{wanted}_{number}", number + 1
         return free
 
@@ -334,52 +358,6 @@ class _Builder:
             f"{shapes} at input {sizes}: {reason}. Try another input size."
         )
         return LoweringError(message, node=node.name, op_type=node.op_type)
-
-
-def shapes_of(network: fx.GraphModule) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the tensors that a lowered network computes, by ONNX name."""
-    return {node.meta["onnx_value"]: node.meta["shape"] for node in network.graph.nodes if "shape" in node.meta}
-
-
-def check_weights(model: Model, network: fx.GraphModule) -> None:
-    """Refuse a network with NaN in its weights.
-
-    Raises:
-        ModelWeightsError: There is one; the weight is named.
-    """
-    bad = [
-        str(node.meta["onnx_value"])
-        for node in network.graph.nodes
-        if node.op == "get_attr"
-        for tensor in [network.get_buffer(node.target)]
-        if tensor.is_floating_point() and bool(torch.isnan(tensor).any())
-    ]
-    if bad:
-        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        message = f"{model.name} has NaN in weight {bad[0]!r}{more}, which the target needs. Train or export it again."
-        raise ModelWeightsError(message, weights=bad)
-
-
-def check_gradient(model: Model, network: fx.GraphModule, name: str) -> None:
-    """Refuse a network whose first output no gradient reaches.
-
-    Raises:
-        NoGradientError: All ways are cut; the cutting nodes are named.
-    """
-    output = next(node for node in network.graph.nodes if node.op == "output")
-    first = output.args[0][0] if isinstance(output.args[0], tuple) else output.args[0]
-    if first.meta["differentiable"]:
-        return
-    cuts = [
-        f"{node.meta['onnx_node'] or node.meta['onnx_value']!r} ({node.meta['onnx_op']})"
-        for node in network.graph.nodes
-        if node.op in ("call_function", "call_module")
-        and not node.meta["differentiable"]
-        and any(source.meta["differentiable"] for source in node.all_input_nodes)
-    ]
-    where = ", ".join(cuts[:3]) or "the whole graph"
-    message = f"No gradient reaches {name!r} of {model.name}: it is cut at {where}. Take a target before that."
-    raise NoGradientError(message, nodes=cuts)
 
 
 def _meta(node: str, op_type: str, value: str, sample: Tensor, *, differentiable: bool) -> dict[str, Any]:
@@ -412,6 +390,6 @@ def _first_name(node: ir.Node) -> str:
 
 def _identifier(name: str) -> str:
     """Write an ONNX name as a Python identifier that shadows nothing in the code that torch.fx writes."""
-    text = re.sub(r"\W", "_", name)
+    text = re.sub(r"\W", "_", name, flags=re.ASCII)
     is_free = text and not text[0].isdigit() and not keyword.iskeyword(text) and text != "self"
     return text if is_free else f"_{text}"

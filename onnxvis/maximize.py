@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from onnxvis.errors import DeadUnitError, NonFiniteLossError
 from onnxvis.images import Parameterization
-from onnxvis.losses import ActivationMaximization, Objective, Scene, sum_of
+from onnxvis.losses import ActivationMaximization, Objective, Scene
+from onnxvis.network import Network
 from onnxvis.preprocess import Preprocess
 from onnxvis.transforms import Transform
 
@@ -40,7 +41,7 @@ class Problem:
         device: Where to compute.
     """
 
-    network: fx.GraphModule = field(repr=False)
+    network: Network = field(repr=False)
     activations: Mapping[str, int]
     objective: Objective
     image_name: str
@@ -57,7 +58,7 @@ class Problem:
         for transform in () if generators is None else self.transforms:
             view = transform(view, generators or ())
         fed = self.preprocess.to_input(view)
-        names: Sequence[str] = self.network.input_names  # type: ignore[assignment] # torch types every attribute as a tensor or module
+        names: Sequence[str] = self.network.input_names
         result = self.network(*(fed if name == self.image_name else self.held[name] for name in names))
         outputs = (result,) if isinstance(result, Tensor) else result
         return Scene(image, fed, {name: outputs[index] for name, index in self.activations.items()})
@@ -110,7 +111,7 @@ def maximize(
 
     Raises:
         DeadUnitError: The gradient of the activation is exactly zero at every start.
-        NonFiniteLossError: A loss became NaN or infinite.
+        NonFiniteLossError: A loss or its gradient became NaN or infinite.
     """
     generators = generators_of(seed, problem.image_shape[0])
     parameters = _start(problem, seed, seed_image)
@@ -132,6 +133,10 @@ def maximize(
         interrupted = True
     with torch.no_grad():
         image = problem.render(parameters).cpu()
+    _check_finite(history, names, done)
+    if not bool(torch.isfinite(image).all()):
+        blamed = f"gradient of {' + '.join(names)}"
+        raise _non_finite(blamed, done)
     return Run(image, start, names, history[:done].cpu(), interrupted)
 
 
@@ -149,13 +154,13 @@ def _check_finite(history: Tensor, names: Sequence[str], done: int) -> None:
     if not bool(wrong.any()):
         return
     step, term, _ = (int(index) for index in wrong.nonzero()[0])
-    raise _non_finite(names[term], begin + step + 1, float(history[begin + step, term, 0]))
+    raise _non_finite(names[term], begin + step + 1)
 
 
-def _non_finite(name: str, step: int, value: float) -> NonFiniteLossError:
+def _non_finite(name: str, step: int) -> NonFiniteLossError:
     message = (
-        f"The loss {name!r} became {value} at step {step}. Check the preprocessing and its range, lower the learning "
-        "rate, or take a target before the node that overflows."
+        f"The loss {name!r} became NaN or infinite at step {step}. Check the preprocessing and its range, lower the "
+        "learning rate, or take a target before the node that overflows."
     )
     return NonFiniteLossError(message, loss=name, step=step)
 
@@ -189,19 +194,28 @@ def _start(problem: Problem, seed: int, seed_image: Tensor | None) -> tuple[Tens
 
 
 def _has_gradient(problem: Problem, parameters: tuple[Tensor, ...]) -> bool:
-    scene = problem.scene(problem.render(parameters), None)
-    terms = problem.objective(scene)
-    wanted = [
-        term
-        for term, (loss, _) in zip(terms, problem.objective.terms, strict=True)
-        if isinstance(loss, ActivationMaximization)
-    ] or terms
-    total = sum_of(wanted)
-    if not bool(torch.isfinite(total).all()):
-        name = problem.objective.names[next(i for i, term in enumerate(terms) if term is wanted[0])]
-        raise _non_finite(name, 1, float(total.detach()[0]))
-    if not total.requires_grad:
-        return False
-    gradients = torch.autograd.grad(total.sum(), parameters, allow_unused=True, materialize_grads=True)
-    by_image = [gradient.flatten(1).ne(0).any(1) for gradient in gradients]
-    return bool(torch.stack(by_image).any(0).all())
+    """Tell whether the activation of every image has a gradient; all terms must be finite, and their gradients too."""
+    terms = problem.objective(problem.scene(problem.render(parameters), None))
+    reached = torch.zeros(problem.image_shape[0], dtype=torch.bool)
+    pairs = list(zip(problem.objective.names, terms, problem.objective.terms, strict=True))
+    is_activation = [isinstance(loss, ActivationMaximization) for _, _, (loss, _) in pairs]
+    for counts, (name, term, _) in zip(is_activation, pairs, strict=True):
+        gradient = _gradient(term, parameters)
+        if not bool(torch.isfinite(term).all()):
+            raise _non_finite(name, 1)
+        if not bool(torch.isfinite(gradient).all()):
+            blamed = f"gradient of {name}"
+            raise _non_finite(blamed, 1)
+        if counts or not any(is_activation):
+            reached |= gradient.ne(0).any(1).cpu()
+    return bool(reached.all())
+
+
+def _gradient(term: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+    """Return the gradient of one loss with respect to all parameters of each image, (N, M)."""
+    if not term.requires_grad:
+        return torch.zeros(len(parameters[0]), 1)
+    gradients = torch.autograd.grad(
+        term.sum(), parameters, allow_unused=True, materialize_grads=True, retain_graph=True
+    )
+    return torch.cat([gradient.flatten(1) for gradient in gradients], 1)

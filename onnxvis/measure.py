@@ -58,7 +58,10 @@ class Meter:
     ) -> Meter:
         """Open a session on the original model; `extra` tensors are observed too."""
         tensors = list(dict.fromkeys([target.tensor, target.asked, *extra]))
-        return cls(target, image_input, held, Oracle(model, tensors), model.channel_axes.get(target.asked))
+        # A softmax keeps the axes: what holds the logits' classes holds those of its output too.
+        same_rank = _rank(model, target.asked) == _rank(model, target.tensor)
+        axis = model.channel_axes.get(target.asked, target.channel_axis if same_rank else None)
+        return cls(target, image_input, held, Oracle(model, tensors), axis)
 
     def feeds(self, images: Tensor) -> dict[str, Array]:
         """Return the model's inputs for (N, C, H, W) pictures in [0, 1]; one picture fills a fixed batch."""
@@ -81,6 +84,11 @@ class Meter:
         by_filter = _means(found[self.target.tensor], self.target.filters, self.target.channel_axis)
         asked = _means(found[self.target.asked], self.target.filters, self.asked_axis) if self.target.moved else ()
         return Measurement(sum(by_filter), by_filter, sum(asked) if asked else None)
+
+
+def _rank(model: Model, tensor: str) -> int | None:
+    shape = model.spec(model.values[tensor]).shape
+    return None if shape is None else len(shape)
 
 
 def _means(activation: Array, filters: tuple[int, ...], axis: int | None) -> tuple[float, ...]:

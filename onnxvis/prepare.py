@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from onnxvis.defaults import default_parameterization, default_transforms
 from onnxvis.errors import SettingError
 from onnxvis.graph import ancestors, inputs_of
 from onnxvis.image_input import ImageInput, find_image_input
 from onnxvis.losses import ActivationMaximization, Objective
-from onnxvis.lower import check_gradient, check_weights, lower, shapes_of
+from onnxvis.lower import lower
 from onnxvis.maximize import OnStep, Problem, Run, maximize
 from onnxvis.measure import Measurement, Meter
 from onnxvis.model import Model
+from onnxvis.network import Network, check_gradient, check_weights, shapes_of
 from onnxvis.recipe import Recipe
 from onnxvis.render import from_image, read_png, to_image
 from onnxvis.result import Result, VisualizationInterrupted
@@ -181,7 +182,7 @@ class _Unit:
     objective: Objective
     names: Mapping[str, str]
     tensors: tuple[str, ...]
-    network: fx.GraphModule = field(repr=False)
+    network: Network = field(repr=False)
 
 
 def _lowered(model: Model, recipe: Recipe) -> _Unit:
@@ -250,7 +251,7 @@ def _zeros(spec: TensorSpec, shape: Sequence[int]) -> Array:
     return np.zeros(shape, dtypes.get(spec.dtype, np.float32 if spec.is_float else np.int64))
 
 
-def _verified(unit: _Unit, network: fx.GraphModule, meter: Meter, seed_image: Tensor | None) -> Verification:
+def _verified(unit: _Unit, network: Network, meter: Meter, seed_image: Tensor | None) -> Verification:
     shape = meter.image_input.image_shape
     noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     feeds = meter.feeds(noise if seed_image is None else seed_image)

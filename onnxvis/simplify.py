@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from onnxvis.network import Network
+
 _WEIGHT, _BIAS = 1, 2
 _IMAGE_RANK = 4
 
 
-def simplify(network: fx.GraphModule, *, channels_last: bool) -> fx.GraphModule:
+def simplify(network: Network, *, channels_last: bool) -> Network:
     """Return a copy with batch normalizations folded into the convolutions before them; other weights are shared.
 
     Args:
@@ -23,21 +25,23 @@ def simplify(network: fx.GraphModule, *, channels_last: bool) -> fx.GraphModule:
         channels_last: Whether to store the weights of 2-D convolutions with the channels last, in which layout the CPU
             computes them faster.
     """
-    simplified = fx.GraphModule(network, copy.deepcopy(network.graph))
-    for name in ("input_names", "output_names", "replaced"):
-        setattr(simplified, name, getattr(network, name))
+    simplified = Network(network, copy.deepcopy(network.graph)).named_like(network)
     for node in list(simplified.graph.nodes):
         convolution = _foldable(node)
         if convolution is not None:
             _fold(simplified, convolution, node)
     simplified.graph.eliminate_dead_code()
     simplified.recompile()
+    read = {node.target for node in simplified.graph.nodes if node.op == "get_attr"}
+    for name in set(dict(simplified.named_buffers())) - read:
+        delattr(simplified, name)
     if channels_last:
         _store_channels_last(simplified)
-    return simplified.eval()
+    simplified.eval()
+    return simplified
 
 
-def _store_channels_last(network: fx.GraphModule) -> None:
+def _store_channels_last(network: Network) -> None:
     weights = {node.args[_WEIGHT] for node in network.graph.nodes if _is(node, "Conv")}
     for node in weights:
         if isinstance(node, fx.Node) and node.op == "get_attr":
@@ -58,7 +62,7 @@ def _foldable(node: fx.Node) -> fx.Node | None:
     return source if constant and not node.kwargs.get("training_mode", 0) else None
 
 
-def _fold(network: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> None:
+def _fold(network: Network, convolution: fx.Node, norm: fx.Node) -> None:
     """Write scale (w x + b - mean) / sqrt(var + epsilon) + offset as one convolution."""
     scale, offset, mean, var = (_buffer(network, value).double() for value in norm.args[1:5])
     weight = _buffer(network, convolution.args[_WEIGHT])
@@ -76,12 +80,12 @@ def _fold(network: fx.GraphModule, convolution: fx.Node, norm: fx.Node) -> None:
     network.graph.erase_node(norm)
 
 
-def _constant(network: fx.GraphModule, name: str, value: Tensor) -> fx.Node:
+def _constant(network: Network, name: str, value: Tensor) -> fx.Node:
     network.register_buffer(name, value)
     return network.graph.get_attr(name)
 
 
-def _buffer(network: fx.GraphModule, value: Any) -> Tensor:
+def _buffer(network: Network, value: Any) -> Tensor:
     return network.get_buffer(value.target)
 
 

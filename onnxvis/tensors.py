@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,3 +43,13 @@ def attribute_value(name: str, attribute: ir.Attr) -> Any:
     if name in _TYPE_ATTRIBUTES and value in _HALF_ONNX:
         return int(ir.DataType.FLOAT)
     return value
+
+
+def as_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Convert a tensor; a function, so that a torch.fx graph can call it by name."""
+    return tensor.to(dtype)
+
+
+def zeros(dtype: str, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+    """Return zeros of an ONNX element type by its name; of float32 where it is not known."""
+    return np.zeros(tuple(shape), np.float32 if dtype == "UNDEFINED" else ir.DataType[dtype].numpy())

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from onnxvis.errors import InputError, SettingError, VerificationError
 from onnxvis.graph import ancestors, inputs_of
 from onnxvis.image_input import find_image_input
 from onnxvis.lower import lower, unsupported
 from onnxvis.model import Model, load
+from onnxvis.network import Network
 from onnxvis.oracle import Arrays, Oracle
 from onnxvis.sizes import InputShapes, input_shapes
 from onnxvis.target import resolve
@@ -124,7 +125,7 @@ def verify(
 
 def compare(
     model: Model,
-    network: fx.GraphModule,
+    network: Network,
     names: Sequence[str],
     feeds: Mapping[str, np.ndarray[Any, Any]],
     *,
@@ -228,9 +229,9 @@ def _noise(
     return noise.astype(np.float16).astype(np.float32) if spec.dtype in ("FLOAT16", "BFLOAT16") else noise
 
 
-def _computed(network: fx.GraphModule, names: Sequence[str], feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+def _computed(network: Network, names: Sequence[str], feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
     device = next((buffer.device for buffer in network.buffers()), torch.device("cpu"))
-    arguments = [torch.from_numpy(np.array(feeds[name])).to(device) for name in network.input_names]  # type: ignore[union-attr] # a list of strings
+    arguments = [torch.from_numpy(np.array(feeds[name])).to(device) for name in network.input_names]
     with torch.no_grad():
         result = network(*(tensor.float() if tensor.dtype == torch.float16 else tensor for tensor in arguments))
     results: Sequence[Tensor] = (result,) if isinstance(result, Tensor) else result

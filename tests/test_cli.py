@@ -224,7 +224,11 @@ def broken_models() -> dict[str, tuple[bytes | None, list[str], str]]:
         "unsupported": (custom.SerializeToString(), [], "my.domain.Warp (warp)"),
         "open-sizes": (open_size.SerializeToString(), [], "(1, 3, H, W)"),
         "nan-weights": (nan.SerializeToString(), [], "NaN in weight 'b1'"),
-        "nan-loss": (infinite.SerializeToString(), ["--preprocess", "unit"], "'activation' became nan at step 1"),
+        "nan-loss": (
+            infinite.SerializeToString(),
+            ["--preprocess", "unit"],
+            "'activation' became NaN or infinite at step 1",
+        ),
         "dead-unit": (dead.SerializeToString(), ["--node", "relu2", "--filter", "1"], "dead"),
         "unwritable": (good, ["-o", "nowhere/p.png"], "no folder 'nowhere'"),
         "not-a-png": (good, ["-o", "p.jpg"], ".png"),

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from onnxvis.errors import SettingError, TargetError
 from onnxvis.losses import (
     ActivationMaximization,
     LpNorm,
@@ -98,15 +99,15 @@ def test_activation_is_the_mean_of_each_filter_summed_over_the_filters() -> None
 
 def test_activation_follows_the_channel_axis() -> None:
     activation = random_images(1, 3, 5, 4)
-    last = unit_activation(activation, (2,), 3)
+    last = unit_activation(activation, (2,), 3, 1)
     torch.testing.assert_close(last, activation[..., 2].mean((1, 2)))
-    dense = unit_activation(random_images(2, 10), (7,), 1)
+    dense = unit_activation(random_images(2, 10), (7,), 1, 2)
     torch.testing.assert_close(dense, random_images(2, 10)[:, 7])
 
 
 def test_activation_without_filters_is_the_mean_of_everything() -> None:
     activation = random_images(2, 4, 3, 3)
-    torch.testing.assert_close(unit_activation(activation, (), 1), activation.mean((1, 2, 3)))
+    torch.testing.assert_close(unit_activation(activation, (), 1, 2), activation.mean((1, 2, 3)))
 
 
 def test_another_image_in_the_batch_changes_no_loss() -> None:
@@ -138,3 +139,37 @@ def test_losses_are_read_from_lists_pairs_and_functions() -> None:
     assert isinstance(as_objective(TotalVariation()), Objective)
     with pytest.raises(TypeError, match="losses must be"):
         as_objective(3)
+
+
+def test_for_one_image_the_target_may_have_any_axes() -> None:
+    channels_first = random_images(4, 3, 5)
+    torch.testing.assert_close(unit_activation(channels_first, (2,), 0, 1), channels_first[2].mean().reshape(1))
+    torch.testing.assert_close(unit_activation(channels_first, (), None, 1), channels_first.mean().reshape(1))
+    assert unit_activation(torch.tensor(3.0), (), None, 1).shape == (1,)
+
+
+def test_several_images_need_the_batch_in_the_first_axis() -> None:
+    with pytest.raises(TargetError, match="not the batch of 2 images"):
+        unit_activation(random_images(4, 3, 5), (2,), 1, 2)
+
+
+def test_losses_of_one_name_are_numbered() -> None:
+    objective = ActivationMaximization((1,)) + 2 * ActivationMaximization((2,)) + LpNorm()
+    assert objective.names == ["activation 1", "activation 2", "L6 norm"]
+
+
+@pytest.mark.parametrize("returned", [torch.tensor(1.0), torch.zeros(3), torch.zeros(1, 1)])
+def test_a_loss_that_is_not_one_number_for_each_image_is_refused(returned: Tensor) -> None:
+    def strange(looked_at: Scene) -> Tensor:
+        del looked_at
+        return returned
+
+    with pytest.raises(SettingError, match="'strange' must return one number for each image"):
+        as_objective(strange)(scene(random_images(1, 1, 2, 2)))
+
+
+def test_no_losses_are_refused() -> None:
+    with pytest.raises(SettingError, match="nothing to optimize"):
+        as_objective([])
+    with pytest.raises(TypeError, match="losses must be"):
+        as_objective("tv")

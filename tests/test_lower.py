@@ -19,7 +19,8 @@ from onnxvis.errors import (
     UnknownSizeError,
     UnsupportedOpError,
 )
-from onnxvis.lower import lower, shapes_of
+from onnxvis.lower import lower
+from onnxvis.network import shapes_of
 
 CONV = """
 <ir_version: 8, opset_import: ["": 17]>
