@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
+import math
 import re
 import sys
 import time
@@ -30,6 +31,7 @@ from onnxvis.render import check_writable
 from onnxvis.result import Result, VisualizationInterrupted
 from onnxvis.transforms import Jitter
 
+_UNBOUNDED = 10_000
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C ended: 128 + SIGINT."""
 
@@ -56,6 +58,10 @@ def main() -> None:
         # The reader of a pipe has seen enough: `onnxvis nodes m.onnx | head`.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        # What remains is printing itself, to a full disk for example.
+        _err.print(f"onnxvis: cannot write the output: {error.strerror or error}", style="red", markup=False)
+        sys.exit(1)
 
 
 def _version(show: bool) -> None:  # noqa: FBT001 - typer's callback
@@ -86,7 +92,8 @@ def nodes(model: options.Model, pattern: options.Pattern = None, as_json: option
     if not found:
         _out.print(f"No name matches {pattern!r}." if pattern else "Nothing here can be visualized.", markup=False)
         return
-    _out.print(_node_table(found))
+    # In a pipe no name is cut or folded.
+    _out.print(_node_table(found), width=None if _out.is_terminal else _UNBOUNDED)
 
 
 @app.command()
@@ -174,7 +181,7 @@ def _visualize(
         _out.print(str(target), markup=False)
     else:
         _print_result(result, target, time.perf_counter() - began)
-    if verbose and result.history:
+    if verbose and not quiet and result.history:
         _out.print(_loss_table(result, recipe))
     return INTERRUPTED if result.interrupted else 0
 
@@ -189,6 +196,9 @@ def _recipe(settings: Mapping[str, Any], parameterization: str | None, jitter: s
     if jitter is None:
         return recipe
     (offset,) = _numbers("--jitter", jitter, 1) or (0.0,)
+    if not math.isfinite(offset) or (offset > 1 and offset != int(offset)):
+        message = f"--jitter {jitter!r} is not understood. Write whole pixels, 8, or a fraction of the size, 0.05."
+        raise SettingError(message, jitter=jitter)
     transforms = () if offset == 0 else (Jitter(offset if offset < 1 else int(offset)),)
     return dataclasses.replace(recipe, transforms=transforms)
 
@@ -269,13 +279,18 @@ def _print_result(result: Result, target: Path, seconds: float) -> None:
     _fact(
         "activation", f"{result.seed_activation:.4g} -> {result.activation:.4g} (by {engine}, on the file as written)"
     )
-    if result.measurement.output is not None and result.seed_measurement.output is not None:
+    if result.target.moved:
         before, after = result.seed_measurement.output, result.measurement.output
-        _fact(result.target.asked_op.lower(), f"{before:.4g} -> {after:.4g}")
+        _fact(result.target.asked_op.lower(), f"{_listed(before)} -> {_listed(after)}")
     done = len(result.history)
-    steps = f"interrupted after {done} of {result.recipe.steps} steps" if result.interrupted else f"{done} steps"
+    plural = "" if done == 1 else "s"
+    steps = f"interrupted after {done} of {result.recipe.steps} steps" if result.interrupted else f"{done} step{plural}"
     width, height = result.image.size
     _fact("wrote", f"{target} ({width}x{height}, {steps}, {seconds:.1f} s)")
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
 
 
 def _loss_table(result: Result, recipe: Recipe) -> Table:

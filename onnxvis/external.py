@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def check_external_data(proto: onnx.ModelProto, name: str, path: Path | None) ->
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         message = f"{name}: {problems[0]}{more}."
         raise ExternalDataError(message, problems=problems)
+
+
+def sha256_with_weights(checksum: str, graph: ir.Graph) -> str:
+    """Extend a model file's checksum by its external weights; without any it is returned as it is."""
+    weights = [(name, value.const_value) for name, value in sorted(graph.initializers.items())]
+    external = [(name, tensor) for name, tensor in weights if isinstance(tensor, ir.ExternalTensor)]
+    if not external:
+        return checksum
+    digest = hashlib.sha256(checksum.encode())
+    for name, tensor in external:
+        digest.update(name.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _external_problem(tensor: onnx.TensorProto, path: Path | None) -> str | None:

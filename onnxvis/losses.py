@@ -84,7 +84,8 @@ class Objective:
         Raises:
             SettingError: A loss returns something else than one number for each image.
         """
-        values = [loss(scene) for loss, _ in self.terms]
+        # A user's function may return anything.
+        values: list[Any] = [loss(scene) for loss, _ in self.terms]
         wanted = (len(scene.image),)
         for name, value in zip(self.names, values, strict=True):
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

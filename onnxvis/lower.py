@@ -152,7 +152,13 @@ class _Builder:
         name = self._free_name(str(value.name))
         self.placeholders.add(name)
         node = self.graph.placeholder(name)
-        sample = _sample(shape, dtype, self.generator)
+        try:
+            sample = _sample(shape, dtype, self.generator)
+        except (MemoryError, RuntimeError) as error:
+            message = (
+                f"Input {value.name!r} of shape {tuple(shape)} is too large for this machine. Give a smaller size."
+            )
+            raise LoweringError(message, name=value.name, shape=tuple(shape)) from error
         meta = _meta("", "Input", str(value.name), sample, differentiable=sample.is_floating_point())
         node.meta = dict(meta)
         if dtype in _CONVERTED:

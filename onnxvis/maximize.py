@@ -78,6 +78,7 @@ class Run:
         losses: The names of the losses.
         history: (steps done, losses, N): the weighted losses before each step.
         interrupted: Whether it was stopped by Ctrl-C.
+        contrast: Of the start, in units of the usual one.
     """
 
     image: Tensor = field(repr=False)
@@ -85,6 +86,7 @@ class Run:
     losses: tuple[str, ...]
     history: Tensor = field(repr=False)
     interrupted: bool
+    contrast: float = 1.0
 
 
 def maximize(
@@ -114,7 +116,7 @@ def maximize(
         NonFiniteLossError: A loss or its gradient became NaN or infinite.
     """
     generators = generators_of(seed, problem.image_shape[0])
-    parameters = _start(problem, seed, seed_image)
+    parameters, contrast = _start(problem, seed, seed_image)
     start = problem.render(parameters).detach().cpu()
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     names = tuple(problem.objective.names)
@@ -137,7 +139,7 @@ def maximize(
     if not bool(torch.isfinite(image).all()):
         blamed = f"gradient of {' + '.join(names)}"
         raise _non_finite(blamed, done)
-    return Run(image, start, names, history[:done].cpu(), interrupted)
+    return Run(image, start, names, history[:done].cpu(), interrupted, contrast)
 
 
 def _report(history: Tensor, names: Sequence[str], done: int, *, last: bool, on_step: OnStep | None) -> None:
@@ -173,8 +175,8 @@ def generators_of(seed: int, count: int, attempt: int = 0) -> list[torch.Generat
     return [torch.Generator().manual_seed(state) for state in states]
 
 
-def _start(problem: Problem, seed: int, seed_image: Tensor | None) -> tuple[Tensor, ...]:
-    """Return the first start at which the activation of every image has a gradient."""
+def _start(problem: Problem, seed: int, seed_image: Tensor | None) -> tuple[tuple[Tensor, ...], float]:
+    """Return the first start at which the activation of every image has a gradient, and its contrast."""
     contrasts = CONTRASTS if seed_image is None else CONTRASTS[:1]
     for attempt, contrast in enumerate(contrasts):
         # The numbers that follow in the transforms come from other generators: attempt 0 is theirs.
@@ -184,7 +186,7 @@ def _start(problem: Problem, seed: int, seed_image: Tensor | None) -> tuple[Tens
         )
         parameters = tuple(tensor.to(problem.device).contiguous().requires_grad_() for tensor in drawn)
         if _has_gradient(problem, parameters):
-            return parameters
+            return parameters, contrast
     starts = "at the seed image" if seed_image is not None else f"at {len(contrasts)} starts of rising contrast"
     message = (
         f"The unit is dead {starts}: its activation has no gradient at all. Try another --seed, a photo as "

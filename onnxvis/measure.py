@@ -26,12 +26,12 @@ class Measurement:
     Attributes:
         activation: Mean over positions, summed over the filters.
         by_filter: The same for each filter.
-        output: Where the target has moved to the logits: the mean of what was asked for (a probability); else None.
+        output: Where the target has moved to the logits: what was asked for (probabilities), by filter; else ().
     """
 
     activation: float
     by_filter: tuple[float, ...]
-    output: float | None
+    output: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,8 @@ class Meter:
 
     def feeds(self, images: Tensor) -> dict[str, Array]:
         """Return the model's inputs for (N, C, H, W) pictures in [0, 1]; one picture fills a fixed batch."""
-        fed = (
-            self.image_input.preprocess.to_input(images.expand(self.image_input.image_shape))
-            .detach()
-            .cpu()
-            .contiguous()
-            .numpy()
-        )
-        return {**self.held, self.image_input.name: fed}
+        fed = self.image_input.preprocess.to_input(images.expand(self.image_input.image_shape))
+        return {**self.held, self.image_input.name: fed.detach().cpu().contiguous().numpy()}
 
     def image(self, picture: Image.Image) -> Measurement:
         """Measure an 8-bit picture."""
@@ -83,7 +77,7 @@ class Meter:
         found = self.oracle.run(self.feeds(images))
         by_filter = _means(found[self.target.tensor], self.target.filters, self.target.channel_axis)
         asked = _means(found[self.target.asked], self.target.filters, self.asked_axis) if self.target.moved else ()
-        return Measurement(sum(by_filter), by_filter, sum(asked) if asked else None)
+        return Measurement(sum(by_filter), by_filter, asked)
 
 
 def _rank(model: Model, tensor: str) -> int | None:

@@ -22,7 +22,7 @@ from onnx_ir.passes.common import InlinePass, TopologicalSortPass
 
 from onnxvis.channels import channel_axes
 from onnxvis.errors import InvalidModelError, ModelFileError, innermost_reason
-from onnxvis.external import check_external_data
+from onnxvis.external import check_external_data, sha256_with_weights
 from onnxvis.graph import computed_values, opset, real_inputs
 from onnxvis.names import NameIndex
 from onnxvis.shapes import TensorSpec, inferred, skeleton
@@ -63,25 +63,44 @@ class Model:
     Attributes:
         name: The file's name, or "the model".
         path: Where it came from, if from a file.
-        sha256: The checksum of the file's bytes.
+        file_sha256: The checksum of the file's bytes.
         ir: The graph, functions inlined and nodes sorted. Do not change it.
         known_shapes: Shapes that have been found by running the model, by tensor name.
     """
 
     name: str
     path: Path | None
-    sha256: str
+    file_sha256: str
     ir: onnx_ir.Model = field(repr=False)
     known_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def at(self, shapes: Mapping[str, tuple[int, ...]]) -> Model:
         """Return the same model with these tensors known to have these shapes."""
-        return dataclasses.replace(self, known_shapes={**self.known_shapes, **shapes})
+        return self._with_inference(dataclasses.replace(self, known_shapes={**self.known_shapes, **shapes}))
+
+    def with_graph(self, graph_model: onnx_ir.Model) -> Model:
+        """Return this model with a part of its graph instead of the whole."""
+        return self._with_inference(dataclasses.replace(self, ir=graph_model))
+
+    def _with_inference(self, other: Model) -> Model:
+        # The names mean the same tensors there: what has been inferred once need not be inferred again.
+        other.__dict__["inference"] = self.inference
+        return other
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """The checksum of the file; with weights in other files, of it and of those weights, which are read for it."""
+        return sha256_with_weights(self.file_sha256, self.ir.graph)
+
+    @functools.cached_property
+    def inference(self) -> Mapping[str, TensorSpec]:
+        """What ONNX's inference finds, by tensor name."""
+        return inferred(self.ir)
 
     @functools.cached_property
     def tensors(self) -> Mapping[str, TensorSpec]:
         """Types and shapes by tensor name, as far as ONNX's inference finds them, or running has."""
-        specs = inferred(self.ir)
+        specs = dict(self.inference)
         for name, shape in self.known_shapes.items():
             specs[name] = TensorSpec(name, specs[name].dtype if name in specs else "UNDEFINED", shape)
         return specs

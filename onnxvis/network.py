@@ -68,15 +68,16 @@ def check_weights(model: Model, network: Network) -> None:
         raise ModelWeightsError(message, weights=bad)
 
 
-def check_gradient(model: Model, network: Network, name: str) -> None:
-    """Refuse a network whose first output no gradient reaches.
+def check_gradient(model: Model, network: Network) -> None:
+    """Refuse a network that has an output which no gradient reaches.
 
     Raises:
         NoGradientError: All ways are cut; the cutting nodes are named.
     """
     output = next(node for node in network.graph.nodes if node.op == "output")
-    first = output.args[0][0] if isinstance(output.args[0], tuple) else output.args[0]
-    if first.meta["differentiable"]:
+    results = output.args[0] if isinstance(output.args[0], tuple) else output.args[:1]
+    unreached = [node.meta["onnx_value"] for node in results if not node.meta["differentiable"]]
+    if not unreached:
         return
     cuts = [
         f"{node.meta['onnx_node'] or node.meta['onnx_value']!r} ({node.meta['onnx_op']})"
@@ -86,5 +87,5 @@ def check_gradient(model: Model, network: Network, name: str) -> None:
         and any(source.meta["differentiable"] for source in node.all_input_nodes)
     ]
     where = ", ".join(cuts[:3]) or "the whole graph"
-    message = f"No gradient reaches {name!r} of {model.name}: it is cut at {where}. Take a target before that."
+    message = f"No gradient reaches {unreached[0]!r} of {model.name}: it is cut at {where}. Take a target before that."
     raise NoGradientError(message, nodes=cuts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -12,6 +14,7 @@ import onnx_ir as ir
 import onnxruntime
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByOrt
 
 from onnxvis.errors import OracleError
 from onnxvis.graph import ancestors, inputs_of, real_inputs
@@ -46,7 +49,6 @@ class Oracle:
         self.tensors = list(tensors)
         self.types = {spec.name: spec.dtype for spec in model.inputs}
         proto = observed(model, self.tensors)
-        self._defaults = {spec.name: spec for spec in model.inputs}
         self.engine, self._session = _session(model, proto)
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
@@ -84,19 +86,31 @@ def observed(model: Model, tensors: Sequence[str]) -> onnx.ModelProto:
 
 
 def _session(model: Model, proto: onnx.ModelProto) -> tuple[str, _Session]:
-    try:
-        return "onnxruntime", _onnxruntime(model, proto)
-    except Exception as error:
-        # As above.
-        older = _at_known_versions(proto)
-        if older is not None:
-            return "onnxruntime", _onnxruntime(model, older)
-        if "opset" in str(error).lower() and not _has_external_data(model):
+    failures: list[Exception] = []
+    for declared in (_as_declared, _at_known_versions):
+        written = declared(proto)
+        if written is None:
+            continue
+        try:
+            return "onnxruntime", _onnxruntime(model, written)
+        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions derive from Exception alone
+            failures.append(error)
+    is_newer = _declared(proto) > _newest_opset()
+    if (is_newer or isinstance(failures[-1], NotImplementedByOrt)) and not _has_external_data(model):
+        with contextlib.suppress(Exception):
             return "onnx.reference", ReferenceEvaluator(proto)  # type: ignore[return-value] # returns the same as a session
-        reason = " ".join(str(error).split())[:300]
-        engine = f"onnxruntime {onnxruntime.__version__}"
-        message = f"{engine} refuses {model.name}: {reason}. Export it again, or update onnxruntime."
-        raise OracleError(message, reason=reason) from error
+    reason = " ".join(str(failures[0]).split())[:300]
+    engine = f"onnxruntime {onnxruntime.__version__}"
+    message = f"{engine} refuses {model.name}: {reason}. Export it again, or update onnxruntime."
+    raise OracleError(message, reason=reason) from failures[0]
+
+
+def _as_declared(proto: onnx.ModelProto) -> onnx.ModelProto | None:
+    return proto
+
+
+def _declared(proto: onnx.ModelProto) -> int:
+    return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
 
 
 def _onnxruntime(model: Model, proto: onnx.ModelProto) -> _Session:
@@ -127,6 +141,7 @@ def _at_known_versions(proto: onnx.ModelProto) -> onnx.ModelProto | None:
     return older
 
 
+@functools.cache
 def _newest_opset() -> int:
     """Ask onnxruntime for the newest operator set that it runs."""
     for version in range(onnx.defs.onnx_opset_version(), 0, -1):

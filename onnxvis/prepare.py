@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from onnxvis.defaults import default_parameterization, default_transforms
 from onnxvis.errors import SettingError
 from onnxvis.graph import ancestors, inputs_of
 from onnxvis.image_input import ImageInput, find_image_input
-from onnxvis.losses import ActivationMaximization, Objective
+from onnxvis.losses import ActivationMaximization, Objective, Scene
 from onnxvis.lower import lower
 from onnxvis.maximize import OnStep, Problem, Run, maximize
 from onnxvis.measure import Measurement, Meter
@@ -26,14 +26,16 @@ from onnxvis.recipe import Recipe
 from onnxvis.render import from_image, read_png, to_image
 from onnxvis.result import Result, VisualizationInterrupted
 from onnxvis.seeds import SeedImage, seed_values
-from onnxvis.shapes import TensorSpec
 from onnxvis.simplify import simplify
 from onnxvis.sizes import image_shapes, input_shapes
 from onnxvis.target import Target, resolve
+from onnxvis.tensors import zeros
 from onnxvis.truncate import truncate
 from onnxvis.verify import Verification, compare, is_half, require
 
 Array = np.ndarray[Any, Any]
+
+_WOKEN = "the unit was silent at the usual start and woke up at {:g} times its contrast"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Prepared:
 
     Attributes:
         model: The model.
-        recipe: The settings, names as they were given.
+        recipe: The settings, names as they were given, with what was chosen for the others.
         target: The unit.
         image_input: The input that holds the picture.
         problem: What will be optimized.
@@ -97,8 +99,9 @@ class Prepared:
             preprocess=str(self.image_input.preprocess),
             verification=self.verification,
             left_out=self.left_out,
-            notes=self.notes,
+            notes=self.notes if run.contrast == 1 else (*self.notes, _WOKEN.format(run.contrast)),
             interrupted=run.interrupted,
+            device=str(self.problem.device),
             model_name=self.model.name,
             model_sha256=self.model.sha256,
         )
@@ -118,9 +121,6 @@ def prepare(
     """
     chosen = _device(device)
     unit = _lowered(model, recipe)
-    check_weights(model, unit.network)
-    check_gradient(model, unit.network, unit.target.name)
-    network = simplify(unit.network, channels_last=chosen.type == "cpu")
     image_input = find_image_input(
         unit.model,
         unit.shapes,
@@ -128,8 +128,11 @@ def prepare(
         preset=recipe.preprocess,
         overrides=recipe.preprocess_overrides,
     )
+    check_weights(model, unit.network)
+    check_gradient(model, unit.network)
+    network = simplify(unit.network, channels_last=chosen.type == "cpu")
     held = {
-        spec.name: _zeros(spec, unit.shapes[spec.name])
+        spec.name: zeros(spec.dtype, unit.shapes[spec.name])
         for spec in model.inputs
         if spec.name in unit.shapes and spec.name != image_input.name
     }
@@ -150,7 +153,7 @@ def prepare(
     )
     return Prepared(
         model=model,
-        recipe=dataclasses.replace(recipe, seed_image=described),
+        recipe=_resolved(recipe, image_input, problem, described),
         target=unit.target,
         image_input=image_input,
         problem=problem,
@@ -159,6 +162,24 @@ def prepare(
         seed_image=image,
         left_out=_left_out(model, unit.tensors),
         notes=tuple(_notes(model, unit.target, image_input, held)),
+    )
+
+
+def _resolved(recipe: Recipe, image_input: ImageInput, problem: Problem, seed_image: str | None) -> Recipe:
+    """Write down what was chosen by default, so that the picture can be made again when defaults have changed."""
+    preprocess = image_input.preprocess
+    return dataclasses.replace(
+        recipe,
+        seed_image=seed_image,
+        wrt=image_input.name,
+        preprocess=None,
+        range=preprocess.range,
+        mean=preprocess.mean,
+        std=preprocess.std,
+        bgr=preprocess.bgr,
+        layout=preprocess.layout,
+        parameterization=problem.parameterization,
+        transforms=problem.transforms,
     )
 
 
@@ -227,28 +248,29 @@ def _device(name: str) -> torch.device:
 def _bound(model: Model, recipe: Recipe, target: Target) -> tuple[Objective, dict[str, str]]:
     """Tie losses to tensors: the objective, and the tensor for each name that a loss looks at besides the target."""
     names: dict[str, str] = {"": target.tensor}
-    terms = []
+    terms: list[tuple[Callable[[Scene], Tensor], float]] = []
     for loss, weight in recipe.objective.terms:
-        node = getattr(loss, "node", None)
-        where = target if node is None else resolve(model, node, getattr(loss, "filters", None), logits=recipe.logits)
-        names[node or ""] = where.tensor
-        bound = loss
         if isinstance(loss, ActivationMaximization):
-            filters = (
-                where.filters
-                if node is not None or loss.filters is None
-                else resolve(
-                    model, recipe.node, loss.filters, channel_axis=recipe.channel_axis, logits=recipe.logits
-                ).filters
+            where = _unit_of(model, recipe, target, loss)
+            node = None if loss.node is None else where.tensor
+            terms.append(
+                (dataclasses.replace(loss, node=node, filters=where.filters, channel_axis=where.channel_axis), weight)
             )
-            bound = dataclasses.replace(loss, filters=filters, channel_axis=where.channel_axis)
-        terms.append((bound, weight))
+            names[node or ""] = where.tensor
+        else:
+            node = getattr(loss, "node", None)
+            if node is not None:
+                names[node] = resolve(model, node, logits=False).tensor
+            terms.append((loss, weight))
     return Objective(tuple(terms)), names
 
 
-def _zeros(spec: TensorSpec, shape: Sequence[int]) -> Array:
-    dtypes = {"INT64": np.int64, "INT32": np.int32, "BOOL": np.bool_, "DOUBLE": np.float64}
-    return np.zeros(shape, dtypes.get(spec.dtype, np.float32 if spec.is_float else np.int64))
+def _unit_of(model: Model, recipe: Recipe, target: Target, loss: ActivationMaximization) -> Target:
+    if loss.node is not None:
+        return resolve(model, loss.node, loss.filters, channel_axis=loss.channel_axis, logits=recipe.logits)
+    if loss.filters is None:
+        return target
+    return resolve(model, recipe.node, loss.filters, channel_axis=recipe.channel_axis, logits=recipe.logits)
 
 
 def _verified(unit: _Unit, network: Network, meter: Meter, seed_image: Tensor | None) -> Verification:
@@ -279,6 +301,6 @@ def _notes(model: Model, target: Target, image_input: ImageInput, held: Mapping[
         notes.append(f"inputs held at zero: {', '.join(held)}")
     if "assumed" in image_input.preprocess.source:
         notes.append(f"preprocessing {image_input.preprocess}")
-    if is_half(model):
+    if is_half(model, [target.tensor]):
         notes.append("the file computes in half precision, torch in float32: half-precision gradients vanish")
     return notes

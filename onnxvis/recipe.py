@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from onnxvis.errors import SettingError
 from onnxvis.images import Fourier, Parameterization, Pixel
 from onnxvis.losses import ActivationMaximization, LpNorm, Objective, TotalVariation
 from onnxvis.transforms import Jitter, RandomAffine, Transform
 
+_TEXT = "python"
+"""The key under which what JSON does not know is written as its text."""
 _SERIALIZABLE: Mapping[str, type[Any]] = {
     kind.__name__: kind
     for kind in (Fourier, Pixel, Jitter, RandomAffine, ActivationMaximization, TotalVariation, LpNorm)
@@ -81,6 +86,7 @@ class Recipe:
         Raises:
             SettingError: A number is out of its range.
         """
+        _check_types(self)
         if self.steps < 0:
             message = f"steps must be 0 or more, not {self.steps}."
             raise SettingError(message, steps=self.steps)
@@ -137,7 +143,35 @@ class Recipe:
         if unknown:
             message = f"The recipe has an unknown setting {unknown[0]!r}: it is of another version of onnxvis."
             raise SettingError(message, settings=unknown)
-        return cls(**{name: _revived(name, value) for name, value in values.items()})
+        try:
+            return cls(**{name: _revived(name, value) for name, value in values.items()})
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"The recipe cannot be read: {error}. It is damaged, or of another version of onnxvis."
+            raise SettingError(message) from error
+
+
+def _check_types(recipe: Recipe) -> None:
+    """Refuse values of the wrong type by the setting's name."""
+    expected: dict[str, type | tuple[type, ...]] = {
+        **dict.fromkeys(("steps", "seed"), int),
+        **dict.fromkeys(("learning_rate", "tv_weight", "tv_beta", "lp_weight", "lp_p"), (int, float)),
+        **dict.fromkeys(("node", "wrt", "preprocess", "layout"), (str, type(None))),
+        **dict.fromkeys(("mean", "std", "range", "size", "transforms"), (tuple, type(None))),
+    }
+    for name, kinds in expected.items():
+        value = getattr(recipe, name)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            message = f"{name} cannot be {value!r}: it is a {type(value).__name__}."
+            raise SettingError(message, **{name: value})
+    for name in ("range", "size"):
+        value = getattr(recipe, name)
+        if value is not None and len(value) != 2:  # noqa: PLR2004 - (low, high), (height, width)
+            message = f"{name} takes two numbers, not {value!r}."
+            raise SettingError(message, **{name: value})
+    finite = [recipe.learning_rate, recipe.tv_weight, recipe.tv_beta, recipe.lp_weight]
+    if not all(math.isfinite(value) for value in finite) or min(recipe.tv_weight, recipe.lp_weight) < 0:
+        message = "learning_rate, tv_weight, tv_beta and lp_weight must be finite, and weights not negative."
+        raise SettingError(message)
 
 
 def _plain(value: Any) -> Any:
@@ -150,7 +184,9 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
-    return value if isinstance(value, (str, int, float, bool)) or value is None else repr(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, (str, int, float, bool)) or value is None else {_TEXT: repr(value)}
 
 
 def _revived(name: str, value: Any) -> Any:
@@ -160,10 +196,10 @@ def _revived(name: str, value: Any) -> Any:
         kind, settings = next(iter(value.items()))
         return _SERIALIZABLE[kind](**{key: _revived("", item) for key, item in settings.items()})
     if isinstance(value, Mapping):
+        if _TEXT in value:
+            message = f"The recipe uses {value[_TEXT]}, which cannot be read back from a file. Run it from Python."
+            raise SettingError(message, value=value[_TEXT])
         return {key: _revived("", item) for key, item in value.items()}
     if isinstance(value, list):
         return tuple(_revived("", item) for item in value)
-    if name in ("", "parameterization") and isinstance(value, str) and value.startswith("<"):
-        message = f"The recipe uses {value}, which cannot be read back from a file. Run it from Python."
-        raise SettingError(message, value=value)
     return value

@@ -47,8 +47,9 @@ class Result:
         left_out: Operators of the model that the target does not need, with their number.
         notes: What was assumed or decided on the way, a sentence each.
         interrupted: Whether the run was stopped before its last step.
+        device: Where it was computed.
         model_name: The file's name.
-        model_sha256: The file's checksum.
+        model_sha256: The checksum of the file and its weights.
     """
 
     image: Image.Image = field(repr=False)
@@ -66,6 +67,7 @@ class Result:
     left_out: Mapping[str, int] = field(repr=False)
     notes: tuple[str, ...]
     interrupted: bool
+    device: str
     model_name: str
     model_sha256: str = field(repr=False)
 
@@ -105,6 +107,8 @@ class Result:
             "steps_done": len(self.history),
             "interrupted": self.interrupted,
             "notes": list(self.notes),
+            "device": self.device,
+            "threads": torch.get_num_threads(),
             "versions": versions(),
         }
 

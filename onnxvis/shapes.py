@@ -44,25 +44,48 @@ class TensorSpec:
         return f"{self.name} ({shape}) {self.dtype.lower()}"
 
 
-def skeleton(model: ir.Model) -> onnx.ModelProto:
-    """Write the model without external weights and without withdrawn operators."""
-    external = [
-        value for value in model.graph.initializers.values() if isinstance(value.const_value, ir.ExternalTensor)
-    ]
-    proto = ir.to_proto(model)
-    names = {value.name for value in external}
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name not in names]
-    listed = {value.name for value in proto.graph.input}
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
-    for value in external:
-        tensor = value.const_value
-        if tensor is not None and value.name not in listed:
-            info = helper.make_tensor_value_info(str(value.name), int(tensor.dtype), list(tensor.shape.numpy()))
-            proto.graph.input.append(info)
+def skeleton(model: ir.Model, *, largest: int | None = None) -> onnx.ModelProto:
+    """Write the model without external weights and without withdrawn operators.
+
+    Args:
+        model: The model.
+        largest: Weights of more elements are left out too: no shape depends on their values.
+    """
+    graph = model.graph
+    weights = graph.initializers.values()
+    kept = [value for value in weights if not _is_left_out(value.const_value, largest)]
+    left = [value for value in weights if _is_left_out(value.const_value, largest)]
+    listed = set(graph.inputs)
+    view = ir.GraphView(
+        [*graph.inputs, *(value for value in left if value not in listed)],
+        list(graph.outputs),
+        nodes=tuple(graph),
+        initializers=kept,
+        name=graph.name,
+        opset_imports=graph.opset_imports,
+    )
+    opsets = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
+    proto = helper.make_model(
+        ir.serde.serialize_graph(view),  # type: ignore[arg-type] # a view is what it takes, declared read-only
+        opset_imports=[*opsets, helper.make_opsetid(_UNKNOWN_DOMAIN, 1)],
+        ir_version=model.ir_version,
+    )
+    for info in proto.graph.input:
+        _declare_weight(info, graph.initializers.get(info.name))
     _rewrite_withdrawn(proto.graph)
-    proto.opset_import.append(helper.make_opsetid(_UNKNOWN_DOMAIN, 1))
     return proto
+
+
+def _is_left_out(tensor: ir.TensorProtocol | None, largest: int | None) -> bool:
+    return isinstance(tensor, ir.ExternalTensor) or (
+        tensor is not None and largest is not None and tensor.size > largest
+    )
+
+
+def _declare_weight(info: onnx.ValueInfoProto, value: ir.Value | None) -> None:
+    tensor = None if value is None else value.const_value
+    if tensor is not None:
+        info.CopyFrom(helper.make_tensor_value_info(info.name, int(tensor.dtype), list(tensor.shape.numpy())))
 
 
 def _rewrite_withdrawn(graph: onnx.GraphProto) -> None:
@@ -79,7 +102,7 @@ def inferred(model: ir.Model) -> dict[str, TensorSpec]:
 
     What it cannot infer (custom operators, shapes computed from values) is missing or has None in its shape.
     """
-    proto = skeleton(model)
+    proto = skeleton(model, largest=_LARGEST)
     _look_through_shapes(proto)
     # Inference gives up on some models that run; then the declared shapes remain.
     with contextlib.suppress(onnx.shape_inference.InferenceError, ValueError, RuntimeError):
@@ -144,6 +167,7 @@ def _crop(node: onnx.NodeProto) -> None:
         node.attribute.append(helper.make_attribute(name, values))
 
 
+_LARGEST = 1024
 _END = 2**31 - 1
 _UNKNOWN_DOMAIN = "onnxvis.withdrawn"
 _WITHDRAWN: dict[str, Callable[[onnx.NodeProto], None]] = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import onnx_ir as ir
 
@@ -11,7 +13,7 @@ from onnxvis.errors import FilterError, NotVisualizableError
 from onnxvis.graph import computed_values
 from onnxvis.model import Model
 
-Filters = int | str | Sequence[int | str] | None
+Filters = SupportsIndex | str | Sequence[SupportsIndex | str] | None
 
 _SHOWN = 20
 _SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"})
@@ -208,7 +210,8 @@ def _written(shape: Sequence[int | str | None] | None) -> str:
 def _listed(filters: Filters) -> list[int | str]:
     if filters is None:
         return []
-    return [filters] if isinstance(filters, str) or not isinstance(filters, Iterable) else list(filters)
+    items = [filters] if isinstance(filters, str) or not isinstance(filters, Iterable) else list(filters)
+    return [item if isinstance(item, str) else operator.index(item) for item in items]
 
 
 def _index(model: Model, value: ir.Value, item: int | str, count: int | str | None, labels: Sequence[str]) -> int:

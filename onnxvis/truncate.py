@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import onnx_ir as ir
@@ -30,4 +29,4 @@ def truncate(model: Model, tensor: str | Sequence[str]) -> Model:
         producer_version=model.ir.producer_version,
         metadata_props=dict(model.ir.metadata_props),
     )
-    return dataclasses.replace(model, ir=cut)
+    return model.with_graph(cut)

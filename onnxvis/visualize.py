@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from onnxvis.errors import SettingError
 from onnxvis.losses import as_objective
 from onnxvis.maximize import OnStep
 from onnxvis.model import load
@@ -63,13 +65,27 @@ def _recipe(
     changes: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
-    size = changes.get("size")
-    if isinstance(size, int):
-        changes["size"] = (size, size)
+    if isinstance(changes.get("size"), int):
+        changes["size"] = (changes["size"], changes["size"])
+    for name in ("mean", "std"):
+        if isinstance(changes.get(name), (int, float)):
+            changes[name] = (float(changes[name]),)
+    if callable(changes.get("transforms")):
+        changes["transforms"] = (changes["transforms"],)
     if node is not None:
         changes["node"] = node
     if filters is not None:
-        changes["filters"] = (filters,) if isinstance(filters, (int, str)) else tuple(filters)
+        changes["filters"] = _filters(filters)
     if losses is not None:
         changes["losses"] = as_objective(losses)
-    return dataclasses.replace(recipe or Recipe(), **changes)
+    return dataclasses.replace(Recipe() if recipe is None else recipe, **changes)
+
+
+def _filters(given: Any) -> tuple[int | str, ...]:
+    """Read one filter or several, numpy's integers included."""
+    items = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    try:
+        return tuple(item if isinstance(item, str) else operator.index(item) for item in items)
+    except TypeError:
+        message = f"filter is a number, a class name or a list of these, not {given!r}."
+        raise SettingError(message, filter=given) from None

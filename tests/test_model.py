@@ -352,3 +352,14 @@ def test_an_output_without_a_declared_shape_is_accepted() -> None:
     proto = parsed('<ir_version: 8, opset_import: ["": 17]> net (float[2] x) => (float[2] y) { y = Relu (x) }')
     proto.graph.output[0].type.tensor_type.ClearField("shape")
     assert load(proto).outputs[0].shape == (2,)
+
+
+def test_the_checksum_covers_external_weights(tmp_path: Path) -> None:
+    onnx.save(conv_net(), tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    before = load(tmp_path / "m.onnx").sha256
+    data = bytearray((tmp_path / "m.data").read_bytes())
+    data[5] ^= 1
+    (tmp_path / "m.data").write_bytes(data)
+    changed = load(tmp_path / "m.onnx")
+    assert changed.sha256 != before
+    assert changed.file_sha256 == load(tmp_path / "m.onnx").file_sha256

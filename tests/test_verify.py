@@ -81,7 +81,7 @@ def test_the_first_diverging_node_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert not report.ok
     assert report.first_divergence == "relu1"
     assert "first at 'relu1'" in str(report)
-    with pytest.raises(VerificationError, match=r"first at 'relu1' \(Relu\)"):
+    with pytest.raises(VerificationError, match="first at 'relu1'"):
         require(model, verify(model, "logits"), None, {})
 
 

@@ -1,3 +1,4 @@
+import gc
 import io
 import json
 from pathlib import Path
@@ -12,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from onnxvis import (
+    ActivationMaximization,
+    Fourier,
     Jitter,
     Loss,
     Recipe,
@@ -20,6 +23,7 @@ from onnxvis import (
     TotalVariation,
     VisualizationInterrupted,
     load,
+    verify,
     visualize,
 )
 from onnxvis.errors import (
@@ -27,6 +31,7 @@ from onnxvis.errors import (
     InputError,
     ModelWeightsError,
     NoGradientError,
+    NonFiniteLossError,
     SettingError,
     UnknownNodeError,
     UnknownSizeError,
@@ -87,7 +92,7 @@ def test_softmax_and_sigmoid_outputs_move_to_their_logits() -> None:
     wanted = by_onnxruntime(conv_net(), "logits", {"image": result.array})[0, 2]
     probability = by_onnxruntime(conv_net(), "probabilities", {"image": result.array})[0, 2]
     assert result.activation == pytest.approx(wanted, rel=1e-4)
-    assert result.measurement.output == pytest.approx(probability, rel=1e-4)
+    assert result.measurement.output == pytest.approx((probability,), rel=1e-4)
     assert visualize(conv_net(), "probabilities", 2, **QUICK, logits=False).target.tensor == "probabilities"
 
 
@@ -131,7 +136,19 @@ def test_the_png_holds_the_whole_recipe(tmp_path: Path) -> None:
 def test_a_recipe_makes_the_same_picture_again() -> None:
     first = visualize(conv_net(), "conv1", 2, **QUICK, seed=5, transforms=(Jitter(2),))
     again = visualize(conv_net(), recipe=Recipe.from_dict(json.loads(first.recipe.to_json())))
-    assert again.png() == first.png()
+    assert np.array_equal(np.asarray(again.image), np.asarray(first.image))
+    assert again.recipe == first.recipe
+    assert again.activation == first.activation
+
+
+def test_the_recipe_says_what_was_chosen_by_default() -> None:
+    recipe = visualize(conv_net(), "conv1", 2, **QUICK).recipe
+    assert isinstance(recipe.parameterization, Fourier)
+    assert recipe.transforms
+    assert recipe.wrt == "image"
+    assert recipe.layout == "NCHW"
+    assert recipe.mean is not None
+    assert len(recipe.mean) == 3
 
 
 NHWC = """
@@ -235,6 +252,27 @@ def test_losses_of_ones_own_look_at_any_layer() -> None:
     assert result.history[-1]["Corner"] < result.history[0]["Corner"]
 
 
+def test_a_loss_of_ones_own_gets_the_tensor_that_it_names_not_the_logits() -> None:
+    seen: list[float] = []
+
+    class Total(Loss):
+        node = "probabilities"
+
+        def __call__(self, scene: Scene) -> Tensor:
+            """Add up what a softmax makes."""
+            seen.append(float(scene.activations["probabilities"].detach().sum()))
+            return -scene.activations["probabilities"][:, 1]
+
+    visualize(conv_net(), "probabilities", 1, losses=[ActivationMaximization(), Total()], steps=2)
+    assert seen == pytest.approx([1.0] * len(seen), rel=1e-5)
+
+
+def test_losses_on_several_layers_name_their_filters() -> None:
+    losses = ActivationMaximization((1,), node="conv1") + ActivationMaximization((2,)) + ActivationMaximization((3,))
+    result = visualize(conv_net(), "logits", losses=losses, steps=3)
+    assert list(result.history[0]) == ["activation conv1", "activation 1", "activation 2"]
+
+
 def test_an_interruption_carries_the_measured_result() -> None:
     def stop(step: int, losses: object) -> None:
         del losses
@@ -318,18 +356,91 @@ def test_a_gpu_that_is_not_there_is_an_error() -> None:
         visualize(conv_net(), "logits", 1, **QUICK, device="cuda")
 
 
+DOUBLE = """
+<ir_version: 8, opset_import: ["": 17]> net (double[1, 3, 8, 8] image) => (double[1, 5] y)
+{ shape = Constant <value = int64[2] {1, 192}> ()  flat = Reshape (image, shape)  y = MatMul (flat, w) }
+"""
+AXES = """
+<ir_version: 8, opset_import: ["": 17]> net (float[1, 3, 8, 8] image) => (float[8, 24] boxes, float[3, 1, 8, 8] moved)
+{
+    shape = Constant <value = int64[2] {8, 24}> ()
+    boxes = Reshape (image, shape)
+    moved = Transpose <perm = [1, 0, 2, 3]> (image)
+}
+"""
+
+
+def test_double_precision_models_are_visualized() -> None:
+    weights = np.random.default_rng(0).standard_normal((192, 5))
+    result = visualize(parsed(DOUBLE, w=weights), filter=1, steps=20)
+    assert result.activation > result.seed_activation
+    assert verify(parsed(DOUBLE, w=weights)).ok
+
+
+@pytest.mark.parametrize("node", ["boxes", "moved"])
+def test_targets_whose_first_axis_is_not_the_batch_work(node: str) -> None:
+    result = visualize(parsed(AXES), node, steps=20, preprocess="unit")
+    wanted = by_onnxruntime(parsed(AXES), node, {"image": result.array}).mean()
+    assert result.activation == pytest.approx(wanted, rel=1e-4)
+    assert result.activation > result.seed_activation
+
+
+def test_flags_and_small_integers_are_held_at_zero() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]>
+    net (float[1, 3, 8, 8] image, bool[1] flag, uint8[1] level) => (float[1, 3, 8, 8] y)
+    { wide = Cast <to = 1> (level)  other = Add (image, wide)  y = Where (flag, image, other) }
+    """
+    assert verify(parsed(text)).ok
+    assert visualize(parsed(text), **QUICK).verification.ok
+
+
+def test_a_gradient_that_is_nan_is_an_error_and_no_black_picture() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> net (float[1, 3, 8, 8] image) => (float[1, 3, 8, 8] y)
+    { zero = Constant <value = float {0.0}> ()  nothing = Mul (image, zero)  y = Sqrt (nothing) }
+    """
+    with pytest.raises(NonFiniteLossError, match="gradient of activation"):
+        visualize(parsed(text), steps=1, preprocess="unit")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": "x"},
+        {"steps": 2.5},
+        {"seed": None},
+        {"size": "64"},
+        {"range": [0, 255, 1]},
+        {"transforms": 3},
+        {"tv_weight": -5},
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=next(iter(wrong))):
+        visualize(conv_net(), "conv1", 1, **wrong)
+
+
+def test_numbers_of_numpy_stand_for_filters() -> None:
+    assert visualize(conv_net(), "logits", np.int64(3), **QUICK).recipe.filters == (3,)
+    with pytest.raises(SettingError, match="filter"):
+        visualize(conv_net(), "logits", 2.5, **QUICK)  # type: ignore[arg-type] # the mistake under test
+
+
 def test_memory_does_not_grow_with_steps() -> None:
-    import tracemalloc  # noqa: PLC0415 - used here alone
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(item), Tensor) for item in gc.get_objects())
 
-    def peak(steps: int) -> int:
-        tracemalloc.start()
-        visualize(conv_net(), "logits", 1, steps=steps)
-        highest = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return highest
+    alive: list[int] = []
 
-    peak(2)
-    assert peak(200) < peak(20) + 200_000
+    def count(step: int, losses: object) -> None:
+        del losses
+        if step in (20, 60):
+            alive.append(tensors())
+
+    visualize(conv_net(), "logits", 1, steps=60, on_step=count)
+    assert alive[0] == alive[1]
 
 
 def test_a_real_classifier_is_driven_to_its_class(shared_models: Path) -> None:

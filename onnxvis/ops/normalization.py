@@ -59,7 +59,8 @@ def batch_normalization_1(
 @operator("InstanceNormalization")
 def instance_normalization(input: Tensor, scale: Tensor, B: Tensor, *, epsilon: float = 1e-5) -> Tensor:
     """Normalize each channel of each image over its spatial axes."""
-    return torch.group_norm(input, input.shape[1], scale, B, epsilon)
+    # With the channels last in memory, torch sums up less exactly.
+    return torch.group_norm(input.contiguous(), input.shape[1], scale, B, epsilon)
 
 
 @operator("GroupNormalization", since=21)
@@ -68,7 +69,7 @@ def group_normalization(
 ) -> Tensor:
     """Normalize each group of channels; scale and bias are of each channel."""
     del stash_type
-    return torch.group_norm(X, num_groups, scale, bias, epsilon)
+    return torch.group_norm(X.contiguous(), num_groups, scale, bias, epsilon)
 
 
 @operator("GroupNormalization", since=18)
@@ -76,7 +77,7 @@ def group_normalization_18(X: Tensor, scale: Tensor, bias: Tensor, *, epsilon: f
     """Normalize each group of channels; scale and bias are of each group."""
     channels = X.shape[1] // num_groups
     scale, bias = scale.repeat_interleave(channels), bias.repeat_interleave(channels)
-    return torch.group_norm(X, num_groups, scale, bias, epsilon)
+    return torch.group_norm(X.contiguous(), num_groups, scale, bias, epsilon)
 
 
 @operator("LayerNormalization")
