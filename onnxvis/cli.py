@@ -276,9 +276,10 @@ def _print_facts(prepared: Prepared) -> None:
 
 def _print_result(result: Result, target: Path, seconds: float) -> None:
     engine = result.verification.engine
-    _fact(
-        "activation", f"{result.seed_activation:.4g} -> {result.activation:.4g} (by {engine}, on the file as written)"
-    )
+    several = result.measurement.by_filter if len(result.measurement.by_filter) > 1 else ()
+    parts = f" = {' + '.join(f'{value:.4g}' for value in several)}" if several else ""
+    change = f"{result.seed_activation:.4g} -> {result.activation:.4g}{parts}"
+    _fact("activation", f"{change} (by {engine}, on the file as written)")
     if result.target.moved:
         before, after = result.seed_measurement.output, result.measurement.output
         _fact(result.target.asked_op.lower(), f"{_listed(before)} -> {_listed(after)}")

@@ -51,11 +51,18 @@ def test_a_documented_command_prints_what_the_page_says(
         assert printed == output
     else:
         assert rows(printed) == rows(output)
+        assert activation(printed) == pytest.approx(activation(output), rel=0.2, abs=0.2)
 
 
 def rows(text: str) -> list[str]:
     """Leave out numbers and trailing blanks."""
     return [NUMBER.sub("#", line).rstrip() for line in text.splitlines()]
+
+
+def activation(text: str) -> list[float]:
+    """Return the activation before and after, where a command has printed them."""
+    found = re.search(r"^activation +(-?[\d.e-]+) -> (-?[\d.e-]+)", text, re.MULTILINE)
+    return [float(number) for number in found.groups()] if found else []
 
 
 def test_there_are_documented_commands() -> None:
