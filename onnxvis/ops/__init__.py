@@ -25,24 +25,28 @@ from onnxvis.ops.bind import Known, Slot, bind
 from onnxvis.ops.cast import cuts_gradient
 from onnxvis.ops.table import Operator, entries, find
 
-FAMILIES = (
-    activation,
-    cast,
-    constant,
-    conv,
-    elementwise,
-    indexing,
-    legacy_broadcast,
-    linear,
-    logic,
-    normalization,
-    pad,
-    pool,
-    reduction,
-    resize,
-    shape,
-    spatial,
-)
-"""The modules whose import has filled the table."""
-
-__all__ = ["FAMILIES", "Known", "Operator", "Slot", "bind", "cuts_gradient", "entries", "find"]
+__all__ = [
+    "Known",
+    "Operator",
+    "Slot",
+    "activation",
+    "bind",
+    "cast",
+    "constant",
+    "conv",
+    "cuts_gradient",
+    "elementwise",
+    "entries",
+    "find",
+    "indexing",
+    "legacy_broadcast",
+    "linear",
+    "logic",
+    "normalization",
+    "pad",
+    "pool",
+    "reduction",
+    "resize",
+    "shape",
+    "spatial",
+]
