@@ -266,7 +266,7 @@ def _checked(proto: onnx.ModelProto, name: str, path: Path | None, checksum: Any
     try:
         with _silenced("onnx_ir"):
             model = _simplified(proto, path)
-            onnx.checker.check_model(_with_output_shapes(skeleton(model)))
+            onnx.checker.check_model(_with_shapes(skeleton(model)))
     except Exception as error:
         # onnx-ir raises many kinds for malformed graphs; all of them mean the same to the user.
         reason = innermost_reason(error)
@@ -275,9 +275,9 @@ def _checked(proto: onnx.ModelProto, name: str, path: Path | None, checksum: Any
     return Model(name, path, checksum.hexdigest(), model)
 
 
-def _with_output_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Declare outputs of unknown rank as scalars: the checker wants a shape there, onnxruntime does not."""
-    for value in proto.graph.output:
+def _with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Declare inputs and outputs of unknown rank as scalars: the checker wants a shape there, onnxruntime does not."""
+    for value in [*proto.graph.input, *proto.graph.output]:
         if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
             value.type.tensor_type.shape.SetInParent()
     return proto

@@ -129,7 +129,9 @@ def test_the_callers_model_is_not_changed() -> None:
 def test_a_network_can_be_copied_pickled_and_compiled_to_a_graph_again() -> None:
     network, image = to_torch(conv_net()), torch.rand(1, 3, 8, 8)
     wanted = [value.numpy() for value in network(image)]
-    assert_same(copy.deepcopy(network)(image), wanted)
+    duplicate = copy.deepcopy(network)
+    assert_same(duplicate(image), wanted)
+    assert (duplicate.input_names, duplicate.output_names) == (["image"], ["hidden", "features"])
     assert_same(pickle.loads(pickle.dumps(network))(image), wanted)  # noqa: S301 - our own bytes
     assert_same(torch.export.export(network, (image,)).module()(image), wanted)
 
@@ -342,3 +344,38 @@ def test_any_name_can_belong_to_an_input_a_weight_or_a_tensor(name: str) -> None
         assert network.input_names == [input]
         assert network.output_names == ["y"]
         assert network(torch.tensor([1.0, 10.0])).tolist() == [4.0, 33.0]
+
+
+def test_half_and_double_models_take_any_float_input() -> None:
+    for kind, result in (("float16", torch.float32), ("double", torch.float64)):
+        text = f'<ir_version: 8, opset_import: ["": 17]> net ({kind}[2] x) => ({kind}[2] y) {{ y = Relu (x) }}'
+        network = to_torch(onnx.parser.parse_model(text))
+        for fed in (torch.float16, torch.float32, torch.float64):
+            assert network(torch.ones(2, dtype=fed)).dtype == result
+
+
+def test_inputs_whose_names_are_alike_as_python_words_stay_apart() -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> net (float[2] a, float[2] b) => (float[2] y) { y = Sub (a, b) }'
+    )
+    for old, new in (("a", "x.1"), ("b", "x/1")):
+        next(value for value in proto.graph.input if value.name == old).name = new
+        proto.graph.node[0].input[:] = [new if name == old else name for name in proto.graph.node[0].input]
+    network = to_torch(proto)
+    assert network.input_names == ["x.1", "x/1"]
+    assert network(torch.tensor([3.0, 3.0]), torch.tensor([1.0, 2.0])).tolist() == [2, 1]
+
+
+def test_names_inside_a_function_body_do_not_hide_those_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 20]> net (float[2, 3] x) => (float[2, 3] y, float[3] X)
+    { y = Gelu (x)  X = ReduceMean <keepdims = 0> (y, axis) }
+    """
+    from onnxvis.ops import table  # noqa: PLC0415 - its contents are hidden for this test alone
+
+    monkeypatch.delitem(table._TABLE, ("", "Gelu"))
+    proto = onnx.parser.parse_model(text)
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "axis"))
+    shapes = shapes_of(to_torch(proto))
+    assert shapes["X"] == (3,)
+    assert shapes["y"] == (2, 3)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxvis.errors import ExternalDataError, InvalidModelError, ModelFileError, OnnxvisError
+from onnxvis.errors import ExternalDataError, InvalidModelError, ModelFileError, OnnxvisError, UnknownSizeError
 from onnxvis.model import load
 from onnxvis.verify import verify
 from tests.models import conv_net, parsed
@@ -363,3 +363,12 @@ def test_the_checksum_covers_external_weights(tmp_path: Path) -> None:
     changed = load(tmp_path / "m.onnx")
     assert changed.sha256 != before
     assert changed.file_sha256 == load(tmp_path / "m.onnx").file_sha256
+
+
+def test_an_input_without_a_declared_shape_needs_one_to_be_given() -> None:
+    proto = parsed('<ir_version: 8, opset_import: ["": 17]> net (float[2] x) => (float[2] y) { y = Relu (x) }')
+    proto.graph.input[0].type.tensor_type.ClearField("shape")
+    assert load(proto).inputs[0].shape is None
+    assert verify(proto, input_shapes={"x": (2, 3)}).ok
+    with pytest.raises(UnknownSizeError, match="unknown rank"):
+        verify(proto)

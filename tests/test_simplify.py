@@ -35,6 +35,8 @@ def test_folding_batch_normalization_changes_nothing_but_rounding(channels_last:
     assert operators == ["Conv", "Relu", "Conv", "Relu"]
     torch.testing.assert_close(simplified(image), network(image), rtol=1e-5, atol=1e-6)
     assert simplified.input_names == network.input_names
+    read = {node.target for node in simplified.graph.nodes if node.op == "get_attr"}
+    assert set(dict(simplified.named_buffers())) == read
 
 
 def test_a_convolution_that_something_else_reads_is_kept() -> None:

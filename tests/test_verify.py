@@ -154,3 +154,56 @@ def test_comparing_another_network_finds_the_difference() -> None:
     feeds = {"image": np.zeros((1, 3, 16, 16), np.float32)}
     assert compare(first, lower(first, ["conv1"]), ["conv1"], feeds).ok
     assert not compare(first, lower(second, ["conv1"]), ["conv1"], feeds).ok
+
+
+def test_a_wrong_operator_behind_a_small_sigmoid_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(X: Tensor) -> Tensor:
+        return 3 * torch.sigmoid(X)
+
+    text = '<ir_version: 8, opset_import: ["": 17]> net (float[4] x) => (float[4] y) { y = Sigmoid (x) }'
+    inputs = {"x": np.array([-12, -11, -10, -9], np.float32)}
+    assert verify(parsed(text), inputs=inputs).ok
+    entry = table.Operator("Sigmoid", "", 1, wrong, differentiable=True)
+    monkeypatch.setitem(table._TABLE, ("", "Sigmoid"), [entry])
+    assert not verify(parsed(text), inputs=inputs).ok
+
+
+def test_the_tolerance_is_looser_only_where_half_precision_is_on_the_way() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> net (float[2] x) => (float[2] y, float[2] w)
+    { y = Tanh (x)  half = Cast <to = 10> (x)  v = Relu (half)  w = Cast <to = 1> (v) }
+    """
+    assert verify(parsed(text), "y").tolerance == 1e-4
+    assert verify(parsed(text), "w").tolerance == 1e-2
+
+
+def test_a_disagreement_is_reported_though_another_part_of_the_model_cannot_be_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]>
+    net (float[2] x, float[H, W] z) => (float[2] y, float[H, W] w, int64[1, N] n)
+    { y = Relu (x)  w = Neg (z)  n = NonZero (x) }
+    """
+    monkeypatch.setitem(table._TABLE, ("", "Relu"), [table.Operator("Relu", "", 1, wrong_relu, differentiable=True)])
+    report = verify(parsed(text), "y", inputs={"x": np.array([-1, 1], np.float32)})
+    assert report.first_divergence == "y"
+    with pytest.raises(VerificationError, match="'y'"):
+        require(load(parsed(text)), report, None, {"x": np.array([-1, 1], np.float32)})
+
+
+def test_tensors_whose_shape_depends_on_values_are_skipped() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> net (float[4] x) => (float[N] y, float[4] w)
+    { positive = Relu (x)  where = NonZero (positive)  flat = Squeeze (where)  y = Gather (x, flat)  w = Exp (x) }
+    """
+    report = verify(parsed(text))
+    assert report.ok
+    assert report.skipped == ("y",)
+
+
+def test_what_onnxruntime_has_no_kernel_for_is_compared_with_the_reference() -> None:
+    text = '<ir_version: 10, opset_import: ["": 28]> net (double[3] x) => (double[3] y) { y = Elu (x) }'
+    report = verify(parsed(text))
+    assert report.ok
+    assert report.engine == "onnx.reference"
