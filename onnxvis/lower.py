@@ -172,7 +172,9 @@ class _Builder:
             try:
                 self._add_node(node, version)
             except OnnxvisError as error:
-                error.details.setdefault("value", _first_name(node))
+                if not self.prefix:
+                    # A node of the file itself, not of what is inlined for it.
+                    error.details["value"] = _first_name(node)
                 raise
             except (
                 ArithmeticError,
@@ -288,13 +290,15 @@ class _Builder:
     ) -> None:
         """Lower nodes in place of one; what they compute on the way bears the name of that one too."""
         outside, self.prefix = self.prefix, f"{self.prefix}{_first_name(node)}/"
-        self.add_nodes(nodes, version)
-        for outer, inner in outputs:
-            entry = self._entry(inner)
-            if entry.node is not None and str(entry.node.meta["onnx_value"]).startswith(self.prefix):
-                entry.node.meta |= {"onnx_node": node.name or "", "onnx_value": f"{outside}{outer.name}"}
-            self.known[outer] = entry
-        self.prefix = outside
+        try:
+            self.add_nodes(nodes, version)
+            for outer, inner in outputs:
+                entry = self._entry(inner)
+                if entry.node is not None and str(entry.node.meta["onnx_value"]).startswith(self.prefix):
+                    entry.node.meta |= {"onnx_node": node.name or "", "onnx_value": f"{outside}{outer.name}"}
+                self.known[outer] = entry
+        finally:
+            self.prefix = outside
 
     def _entry(self, value: ir.Value) -> Entry:
         if value not in self.known:

@@ -139,6 +139,7 @@ def prepare(
     image, described = seed_values(seed_image if seed_image is not None else recipe.seed_image, image_input)
     meter = Meter.of(unit.model, unit.target, image_input, held, unit.tensors)
     verification = _verified(unit, network, meter, image)
+    parameterization, transforms = recipe.parameterization, recipe.transforms
     problem = Problem(
         network=network.to(chosen),
         activations={name: unit.tensors.index(tensor) for name, tensor in unit.names.items()},
@@ -147,8 +148,8 @@ def prepare(
         image_shape=image_input.image_shape,
         preprocess=image_input.preprocess,
         held={name: torch.from_numpy(array).to(chosen) for name, array in held.items()},
-        parameterization=recipe.parameterization or default_parameterization(image_input.size),
-        transforms=default_transforms(image_input.size) if recipe.transforms is None else recipe.transforms,
+        parameterization=default_parameterization(image_input.size) if parameterization is None else parameterization,
+        transforms=default_transforms(image_input.size) if transforms is None else transforms,
         device=chosen,
     )
     return Prepared(

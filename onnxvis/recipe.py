@@ -16,6 +16,8 @@ from onnxvis.images import Fourier, Parameterization, Pixel
 from onnxvis.losses import ActivationMaximization, LpNorm, Objective, TotalVariation
 from onnxvis.transforms import Jitter, RandomAffine, Transform
 
+MOST_STEPS = 10_000_000
+"""Beyond any use, and within what the history of the losses fits in memory."""
 _TEXT = "python"
 """The key under which what JSON does not know is written as its text."""
 _SERIALIZABLE: Mapping[str, type[Any]] = {
@@ -87,8 +89,8 @@ class Recipe:
             SettingError: A number is out of its range.
         """
         _check_types(self)
-        if self.steps < 0:
-            message = f"steps must be 0 or more, not {self.steps}."
+        if not 0 <= self.steps <= MOST_STEPS:
+            message = f"steps must be 0 to {MOST_STEPS:,}, not {self.steps:,}."
             raise SettingError(message, steps=self.steps)
         if not self.learning_rate > 0:
             message = f"learning_rate must be positive, not {self.learning_rate:g}."

@@ -65,16 +65,23 @@ def read_photo(path: str | os.PathLike[str], channels: int, size: tuple[int, int
         shape = (channels, *size)
         message = f"A picture cannot seed an input of {channels} channels. Give an array of shape {shape}."
         raise InputError(message, channels=channels)
+    with _opened(path, "a PNG or JPEG as --seed-image") as photo:
+        converted = _eight_bit(ImageOps.exif_transpose(photo)).convert("RGB" if channels == _RGB else "L")
+    return from_image(_fitted(converted, size), channels)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str], wanted: str) -> Iterator[Image.Image]:
+    """Open a picture; whatever is wrong with the file is one error that says what is wanted."""
     try:
-        with Image.open(Path(path)) as photo:
-            converted = _eight_bit(ImageOps.exif_transpose(photo)).convert("RGB" if channels == _RGB else "L")
+        with Image.open(Path(path)) as image:
+            yield image
     except FileNotFoundError:
-        message = f"No picture {str(path)!r}. Check the path of --seed-image."
+        message = f"No picture {str(path)!r}. Check the path; give {wanted}."
         raise InputError(message, path=Path(path)) from None
     except _BROKEN as error:
-        message = f"Cannot read {str(path)!r} as a picture: {error}. Give a PNG or JPEG."
+        message = f"Cannot read {str(path)!r} as a picture: {error}. Give {wanted}."
         raise InputError(message, path=Path(path)) from error
-    return from_image(_fitted(converted, size), channels)
 
 
 def _eight_bit(photo: Image.Image) -> Image.Image:
@@ -103,18 +110,11 @@ def read_png(path: str | os.PathLike[str]) -> tuple[Image.Image, dict[str, Any]]
     Raises:
         InputError: The file is missing, no picture, or has no recipe in it.
     """
-    try:
-        with Image.open(Path(path)) as image:
-            image.load()
-            text = getattr(image, "text", {}).get(KEY)
-            copied = image.copy()
+    with _opened(path, "a PNG that onnxvis wrote") as image:
+        image.load()
+        text = getattr(image, "text", {}).get(KEY)
+        copied = image.copy()
         recipe = json.loads(text) if text else None
-    except FileNotFoundError:
-        message = f"No picture {str(path)!r}."
-        raise InputError(message, path=Path(path)) from None
-    except _BROKEN as error:
-        message = f"Cannot read {str(path)!r} as a picture of onnxvis: {error}."
-        raise InputError(message, path=Path(path)) from error
     if not isinstance(recipe, dict):
         message = f"{str(path)!r} has no recipe in it: it was not written by onnxvis, or has been edited since."
         raise InputError(message, path=Path(path))

@@ -50,6 +50,7 @@ def test_an_unknown_setting_of_another_version_is_named() -> None:
     "settings",
     [
         {"steps": -1},
+        {"steps": 10**12},
         {"learning_rate": 0},
         {"learning_rate": float("nan")},
         {"seed": -1},

@@ -202,6 +202,24 @@ def test_tensors_whose_shape_depends_on_values_are_skipped() -> None:
     assert report.skipped == ("y",)
 
 
+def test_a_branch_that_cannot_be_lowered_is_skipped_as_a_whole() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> net (float[4] x) => (float[1, N] y, float[4] w)
+    {
+        yes = Constant <value = bool {1}> ()
+        y = If (yes) <
+            then_branch = a () => (float[1, N] found) { where = NonZero (x)  found = Cast <to = 1> (where) },
+            else_branch = b () => (float[1, N] other)
+            { axis = Constant <value = int64[1] {0}> ()  other = Unsqueeze (x, axis) }
+        >
+        w = Exp (x)
+    }
+    """
+    report = verify(parsed(text))
+    assert report.ok
+    assert report.skipped == ("y",)
+
+
 def test_what_onnxruntime_has_no_kernel_for_is_compared_with_the_reference() -> None:
     text = '<ir_version: 10, opset_import: ["": 28]> net (double[3] x) => (double[3] y) { y = Elu (x) }'
     report = verify(parsed(text))
