@@ -1,19 +1,24 @@
 """See what the units of an ONNX model look for."""
 
 from onnxvis.api import to_torch
+from onnxvis.callbacks import Animation, History
 from onnxvis.errors import OnnxvisError
 from onnxvis.images import Fourier, Pixel
 from onnxvis.losses import ActivationMaximization, Loss, LpNorm, Objective, Scene, TotalVariation
+from onnxvis.maximize import Step
 from onnxvis.model import Model, load
 from onnxvis.recipe import Recipe
+from onnxvis.replay import Replay, replay
 from onnxvis.result import Result, VisualizationInterrupted
 from onnxvis.transforms import Jitter, RandomAffine
 from onnxvis.verify import Verification, verify
-from onnxvis.visualize import visualize
+from onnxvis.visualize import visualize, visualize_filters
 
 __all__ = [
     "ActivationMaximization",
+    "Animation",
     "Fourier",
+    "History",
     "Jitter",
     "Loss",
     "LpNorm",
@@ -23,13 +28,17 @@ __all__ = [
     "Pixel",
     "RandomAffine",
     "Recipe",
+    "Replay",
     "Result",
     "Scene",
+    "Step",
     "TotalVariation",
     "Verification",
     "VisualizationInterrupted",
     "load",
+    "replay",
     "to_torch",
     "verify",
     "visualize",
+    "visualize_filters",
 ]

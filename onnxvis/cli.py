@@ -5,33 +5,37 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
-import math
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from onnxvis import options
+from onnxvis import options, report
+from onnxvis.callbacks import ANIMATIONS, Animation, finish
 from onnxvis.errors import OnnxvisError, SettingError
-from onnxvis.images import Fourier, Pixel
-from onnxvis.maximize import OnStep
+from onnxvis.folder import PictureFolder
+from onnxvis.maximize import Callback
 from onnxvis.model import NodeSpec, load
-from onnxvis.prepare import Prepared, measure_file, prepare
+from onnxvis.prepare import Prepared, prepare
 from onnxvis.recipe import Recipe
-from onnxvis.render import check_writable
-from onnxvis.result import Result, VisualizationInterrupted
-from onnxvis.transforms import Jitter
+from onnxvis.render import check_writable, write_file
+from onnxvis.replay import replay as replayed
+from onnxvis.requests import (
+    filters_of,
+    goal_of,
+    inputs_of,
+    neuron_of,
+    numbers_of,
+    recipe_of,
+    size_of,
+    wrt_of,
+)
+from onnxvis.result import SUFFIXES, Result, VisualizationInterrupted, check_written
 
-_UNBOUNDED = 10_000
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C ended: 128 + SIGINT."""
 
@@ -43,8 +47,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="See what the units of an ONNX model look for.",
 )
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
@@ -52,7 +54,7 @@ def main() -> None:
     try:
         app(prog_name="onnxvis")
     except OnnxvisError as error:
-        _err.print(f"onnxvis: {error.message}", style="red", markup=False)
+        report.error(error.message)
         sys.exit(1)
     except BrokenPipeError:
         # The reader of a pipe has seen enough: `onnxvis nodes m.onnx | head`.
@@ -60,13 +62,13 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         # What remains is printing itself, to a full disk for example.
-        _err.print(f"onnxvis: cannot write the output: {error.strerror or error}", style="red", markup=False)
+        report.error(f"cannot write the output: {error.strerror or error}")
         sys.exit(1)
 
 
 def _version(show: bool) -> None:  # noqa: FBT001 - typer's callback
     if show:
-        _out.print(f"onnxvis {installed_version('onnxvis')}")
+        report.line(f"onnxvis {installed_version('onnxvis')}")
         raise typer.Exit
 
 
@@ -88,12 +90,9 @@ def nodes(model: options.Model, pattern: options.Pattern = None, as_json: option
         # Not through rich, which wraps and styles.
         sys.stdout.write(json.dumps([dataclasses.asdict(spec) for spec in found], indent=2) + "\n")
         return
-    _out.print(str(loaded), markup=False)
+    report.nodes(loaded, found)
     if not found:
-        _out.print(f"No name matches {pattern!r}." if pattern else "Nothing here can be visualized.", markup=False)
-        return
-    # In a pipe no name is cut or folded.
-    _out.print(_node_table(found), width=None if _out.is_terminal else _UNBOUNDED)
+        report.line(f"No name matches {pattern!r}." if pattern else "Nothing here can be visualized.")
 
 
 @app.command()
@@ -102,8 +101,12 @@ def visualize(
     node: options.Node = None,
     filter_: options.Filter = None,
     output: options.Output = None,
+    neuron: options.Neuron = None,
+    minimize: options.Minimize = False,
+    reach: options.Reach = None,
     steps: options.Steps = Recipe.steps,
     learning_rate: options.LearningRate = Recipe.learning_rate,
+    patience: options.Patience = None,
     seed: options.Seed = Recipe.seed,
     seed_image: options.SeedImage = None,
     size: options.Size = None,
@@ -114,6 +117,7 @@ def visualize(
     bgr: options.Bgr = None,
     layout: options.Layout = None,
     wrt: options.Wrt = None,
+    input_: options.Input = None,
     channel_axis: options.ChannelAxis = None,
     logits: options.Logits = Recipe.logits,
     parameterization: options.Parameterization = None,
@@ -122,206 +126,194 @@ def visualize(
     tv_beta: options.TvBeta = Recipe.tv_beta,
     lp_weight: options.LpWeight = Recipe.lp_weight,
     lp_p: options.LpP = Recipe.lp_p,
+    backprop: options.Backprop = None,
+    gradient_modifier: options.GradientModifier = None,
+    batch: options.Batch = None,
+    animation: options.Animation = None,
+    history: options.History = None,
     device: options.Device = "auto",
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Make a picture of what a filter looks for, and measure by onnxruntime what it does to the model."""
+    filters, pictures = filters_of(filter_ or ())
     settings = {
         "node": node,
-        "filters": tuple(filter_ or ()),
+        "filters": filters,
         "channel_axis": channel_axis,
+        "neuron": neuron_of(neuron),
+        "goal": goal_of(minimize, reach),
         "logits": logits,
-        "wrt": wrt,
-        "size": _size(size),
+        "wrt": wrt_of(wrt),
+        "inputs": inputs_of(input_),
+        "size": size_of(size),
         "preprocess": preprocess,
-        "range": _numbers("--range", range_, 2),
-        "mean": _numbers("--mean", mean),
-        "std": _numbers("--std", std),
+        "range": numbers_of("--range", range_, 2),
+        "mean": numbers_of("--mean", mean),
+        "std": numbers_of("--std", std),
         "bgr": bgr,
         "layout": None if layout is None else layout.upper(),
         "tv_weight": tv_weight,
         "tv_beta": tv_beta,
         "lp_weight": lp_weight,
         "lp_p": lp_p,
+        "backprop": backprop,
+        "gradient_modifier": gradient_modifier,
         "steps": steps,
         "learning_rate": learning_rate,
+        "patience": patience,
         "seed": seed,
     }
-    recipe = _recipe(settings, parameterization, jitter)
+    recipe = recipe_of(settings, parameterization, jitter)
+    command = _Command(output, seed_image, device, animation, history, verbose=verbose, quiet=quiet)
+    _exit(lambda: command.many(model, recipe, pictures, batch) if pictures else command.one(model, recipe))
+
+
+@app.command()
+def replay(
+    picture: options.Picture,
+    model: options.Model,
+    output: options.ReplayOutput = None,
+    seed_image: options.SeedImage = None,
+    input_: options.Input = None,
+    device: options.Device | None = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make a picture again from the recipe inside it, and say whether it comes out the same."""
+    target = output or picture.with_name(f"{picture.stem}-replay.png")
+    check_writable(target, SUFFIXES)
+
+    def run() -> int:
+        began = time.perf_counter()
+        again = replayed(picture, model, seed_image=seed_image, inputs=inputs_of(input_), device=device)
+        again.result.save(target)
+        check_written(again.result, target)
+        if not quiet:
+            report.fact("target", f"{again.result.target} of {again.result.model_name}")
+        for reason in again.reasons:
+            report.fact("note", reason)
+        if quiet:
+            report.line(str(target))
+        else:
+            report.result(again.result, again.result.files(target), time.perf_counter() - began)
+        report.fact("replay", "the same bits" if again.same else "not the same bits")
+        return 0 if again.same else 1
+
+    _exit(run)
+
+
+def _exit(run: Any) -> None:
+    """Leave with the status of what is run; Ctrl-C before there is anything to write says so."""
     try:
-        status = _visualize(model, recipe, output, seed_image, device, verbose=verbose, quiet=quiet)
+        status = run()
     except KeyboardInterrupt:
-        _err.print("onnxvis: interrupted before there was anything to write", style="red", markup=False)
+        report.error("interrupted before there was anything to write")
         status = INTERRUPTED
     raise typer.Exit(status)
 
 
-def _visualize(
-    path: Path, recipe: Recipe, output: Path | None, seed_image: Path | None, device: str, *, verbose: bool, quiet: bool
-) -> int:
-    began = time.perf_counter()
-    if output is not None:
-        check_writable(output)
-    prepared = prepare(load(path), recipe, seed_image=seed_image, device=device)
-    target = output or Path(_default_name(path, prepared))
-    check_writable(target)
-    if not quiet:
-        _print_facts(prepared)
-    try:
-        with _progress(recipe.steps, shown=not quiet) as on_step:
-            result = prepared.run(on_step)
-    except VisualizationInterrupted as interruption:
-        result = interruption.result
-    result.save(target)
-    # What counts is the file: it is read back, and measured again.
-    written = measure_file(target, prepared)
-    result = dataclasses.replace(result, activation=written.activation, measurement=written)
-    if quiet:
-        _out.print(str(target), markup=False)
-    else:
-        _print_result(result, target, time.perf_counter() - began)
-    if verbose and not quiet and result.history:
-        _out.print(_loss_table(result, recipe))
-    return INTERRUPTED if result.interrupted else 0
+@dataclasses.dataclass(frozen=True)
+class _Command:
+    """One call of `onnxvis visualize`: where things go, and what is said."""
+
+    output: Path | None
+    seed_image: Path | None
+    device: str
+    animation: Path | None
+    history: Path | None
+    verbose: bool
+    quiet: bool
+
+    def one(self, path: Path, recipe: Recipe) -> int:
+        """Make one picture."""
+        began = time.perf_counter()
+        if self.output is not None:
+            check_writable(self.output, SUFFIXES)
+        callbacks = self._callbacks()
+        prepared = prepare(load(path), recipe, seed_image=self.seed_image, device=self.device)
+        target = self.output or Path(_default_name(path, prepared) + ".png")
+        check_writable(target, SUFFIXES)
+        if not self.quiet:
+            report.facts(prepared)
+        try:
+            with report.progress(recipe.steps, shown=not self.quiet) as shown:
+                result = prepared.run([*shown, *callbacks])
+        except VisualizationInterrupted as interruption:
+            result = interruption.result
+        result.save(target)
+        # What counts is the file: it is read back.
+        check_written(result, target)
+        finish(callbacks)
+        if self.history is not None:
+            write_file(self.history, (result.history_json() + "\n").encode())
+        self._print(result, target, time.perf_counter() - began)
+        return INTERRUPTED if result.interrupted else 0
+
+    def many(self, path: Path, recipe: Recipe, pictures: Any, batch: int | None) -> int:
+        """Make one picture for each filter, and a sheet of all."""
+        began = time.perf_counter()
+        if self.animation is not None or self.history is not None:
+            message = "--animation and --history are of one picture: name one filter, or several one by one."
+            raise SettingError(message)
+        prepared = prepare(load(path), recipe, pictures=pictures, seed_image=self.seed_image, device=self.device)
+        folder = PictureFolder(self.output or Path(_default_name(path, prepared, many=True)), prepared)
+        if not self.quiet:
+            report.facts(prepared)
+        size, count, interrupted = prepared.batch_size(batch), len(prepared.units.targets), False
+        try:
+            with report.progress(recipe.steps, shown=not self.quiet, batches=-(-count // size)) as shown:
+                for results in prepared.run_all(size, shown):
+                    for written, result in folder.add(results):
+                        self._print_one(written, result)
+        except KeyboardInterrupt:
+            interrupted = True
+        self._print_all(folder, time.perf_counter() - began, size)
+        return INTERRUPTED if interrupted else 0
+
+    def _callbacks(self) -> list[Callback]:
+        if self.history is not None:
+            check_writable(self.history, (".json",))
+        if self.animation is None:
+            return []
+        check_writable(self.animation, ANIMATIONS)
+        return [Animation(self.animation)]
+
+    def _print(self, result: Result, target: Path, seconds: float) -> None:
+        if self.quiet:
+            report.line(str(target))
+            return
+        extra = [path for path in (self.animation, self.history) if path is not None]
+        report.result(result, [*result.files(target), *extra], seconds)
+        if self.verbose and result.history:
+            report.losses(result)
+
+    def _print_one(self, written: Path, result: Result) -> None:
+        if self.quiet:
+            report.line(str(written))
+        else:
+            report.picture(result, written)
+
+    def _print_all(self, folder: PictureFolder, seconds: float, size: int) -> None:
+        sheet = folder.finish()
+        if self.quiet:
+            return
+        if folder.dead:
+            listed = ", ".join(map(str, folder.dead))
+            report.fact("dead", f"no gradient at any start: filter {listed}")
+        if sheet is not None:
+            at_once = f"{size} at a time, " if size > 1 else ""
+            count = len(folder.written)
+            report.fact("wrote", f"{count} picture{'s' if count != 1 else ''} and {sheet} ({at_once}{seconds:.1f} s)")
 
 
-def _recipe(settings: Mapping[str, Any], parameterization: str | None, jitter: str | None) -> Recipe:
-    kinds = {"fourier": Fourier, "pixel": Pixel}
-    if parameterization not in {*kinds, None}:
-        message = f"No parameterization {parameterization!r}. There are {', '.join(kinds)}."
-        raise SettingError(message, parameterization=parameterization)
-    chosen = None if parameterization is None else kinds[parameterization]()
-    recipe = Recipe(**settings, parameterization=chosen)
-    if jitter is None:
-        return recipe
-    (offset,) = _numbers("--jitter", jitter, 1) or (0.0,)
-    if not math.isfinite(offset) or (offset > 1 and offset != int(offset)):
-        message = f"--jitter {jitter!r} is not understood. Write whole pixels, 8, or a fraction of the size, 0.05."
-        raise SettingError(message, jitter=jitter)
-    transforms = () if offset == 0 else (Jitter(offset if offset < 1 else int(offset)),)
-    return dataclasses.replace(recipe, transforms=transforms)
-
-
-def _default_name(path: Path, prepared: Prepared) -> str:
+def _default_name(path: Path, prepared: Prepared, *, many: bool = False) -> str:
     target = prepared.target
-    named = target.labels or [str(index) for index in target.filters]
+    named = [] if many else target.labels or [str(index) for index in target.filters]
     parts = [path.stem, target.name, *named]
-    return "-".join(re.sub(r"[^\w.]+", "_", part).strip("_.") for part in parts) + ".png"
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)(?:[xX,](\d+))?", text.strip())
-    if match is None:
-        message = f"--size {text!r} is not understood. Write 224, or HEIGHTxWIDTH as 240x320."
-        raise SettingError(message, size=text)
-    return int(match[1]), int(match[2] or match[1])
-
-
-def _numbers(option: str, text: str | None, count: int | None = None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        numbers = tuple(float(part) for part in re.split(r"[,\s]+", text.strip()))
-    except ValueError:
-        numbers = ()
-    if not numbers or (count is not None and len(numbers) != count):
-        example = {1: "8", 2: "0,255"}.get(count or 0, "0.485,0.456,0.406")
-        message = f"{option} {text!r} is not understood. Write {option}={example}"
-        raise SettingError(message, option=option, text=text)
-    return numbers
+    return "-".join(re.sub(r"[^\w.]+", "_", part).strip("_.") for part in parts)
 
 
 def _matches(spec: NodeSpec, pattern: str) -> bool:
     names = [name.lower() for name in (spec.name, spec.node, spec.tensor, spec.op_type)]
     wanted = pattern.lower()
     return any(wanted in name or fnmatch.fnmatchcase(name, wanted) for name in names)
-
-
-def _shape(shape: Sequence[int | str | None] | None) -> str:
-    return "?" if shape is None else " x ".join("?" if dim is None else str(dim) for dim in shape)
-
-
-def _node_table(specs: Sequence[NodeSpec]) -> Table:
-    table = Table("name", "operator", "shape", "filters", box=None, pad_edge=False)
-    for spec in specs:
-        table.add_row(*map(_plain, (spec.name, spec.op_type, _shape(spec.shape), str(spec.filters or "?"))))
-    return table
-
-
-def _plain(text: str) -> str:
-    """Keep rich from reading [brackets] in a name as markup."""
-    return text.replace("[", r"\[")
-
-
-def _fact(label: str, text: str) -> None:
-    _out.print(f"{label:<11} {text}", markup=False)
-
-
-def _print_facts(prepared: Prepared) -> None:
-    target = prepared.target
-    _fact("target", f"{target} of {prepared.model.name}, {target.op_type} {_shape(target.shape)}")
-    for note in prepared.notes:
-        _fact("note", note)
-    if "assumed" not in prepared.image_input.preprocess.source:
-        _fact("preprocess", str(prepared.image_input.preprocess))
-    if prepared.left_out:
-        count = sum(prepared.left_out.values())
-        listed = ", ".join(sorted(prepared.left_out))
-        _fact("left out", f"{count} node{'s' if count != 1 else ''} that the target does not need ({listed})")
-    _fact("verified", str(prepared.verification))
-
-
-def _print_result(result: Result, target: Path, seconds: float) -> None:
-    engine = result.verification.engine
-    several = result.measurement.by_filter if len(result.measurement.by_filter) > 1 else ()
-    parts = f" = {' + '.join(f'{value:.4g}' for value in several)}" if several else ""
-    change = f"{result.seed_activation:.4g} -> {result.activation:.4g}{parts}"
-    _fact("activation", f"{change} (by {engine}, on the file as written)")
-    if result.target.moved:
-        before, after = result.seed_measurement.output, result.measurement.output
-        _fact(result.target.asked_op.lower(), f"{_listed(before)} -> {_listed(after)}")
-    done = len(result.history)
-    plural = "" if done == 1 else "s"
-    steps = f"interrupted after {done} of {result.recipe.steps} steps" if result.interrupted else f"{done} step{plural}"
-    width, height = result.image.size
-    _fact("wrote", f"{target} ({width}x{height}, {steps}, {seconds:.1f} s)")
-
-
-def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.4g}" for value in values)
-
-
-def _loss_table(result: Result, recipe: Recipe) -> Table:
-    """Compare the losses, weighted, at the first and the last step."""
-    table = Table("loss", "weight", "first", "last", box=None, pad_edge=False)
-    weights = [weight for _, weight in recipe.objective.terms]
-    first, last = result.history[0], result.history[-1]
-    for name, weight in zip(first, weights, strict=False):
-        table.add_row(_plain(name), f"{weight:g}", f"{first[name]:.4g}", f"{last[name]:.4g}")
-    table.add_row("total", "", f"{sum(first.values()):.4g}", f"{sum(last.values()):.4g}")
-    return table
-
-
-@contextmanager
-def _progress(steps: int, *, shown: bool) -> Iterator[OnStep | None]:
-    """Show a bar on a terminal; elsewhere nothing, and no step waits for it."""
-    if not shown or not _err.is_terminal:
-        yield None
-        return
-    columns = (
-        TextColumn("optimizing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_err, transient=True) as bar:
-        task = bar.add_task("", total=steps, loss="")
-
-        def on_step(step: int, losses: Mapping[str, float]) -> None:
-            bar.update(task, completed=step, loss="  ".join(f"{name} {value:.4g}" for name, value in losses.items()))
-
-        yield on_step

@@ -22,6 +22,7 @@ carries what it found as attributes, and says in one line what to do.
     ├── UnknownSizeError            dimensions that the file leaves open and nobody gave
     ├── InputError                  an input of another kind than asked: not an image, wrong shape, wrong layout
     ├── SettingError                a recipe that contradicts itself or the model
+    │   └── NothingReplacedError    a backward pass was to be replaced, and no operator has one
     ├── OptimizationError           the run
     │   ├── NonFiniteLossError      NaN or infinity: which step, which loss
     │   └── DeadUnitError           no gradient at any start
@@ -119,6 +120,10 @@ class InputError(OnnxvisError):
 
 class SettingError(OnnxvisError):
     """A setting is out of its range or contradicts another."""
+
+
+class NothingReplacedError(SettingError):
+    """A backward pass was to be replaced, but the way to the target has no such operator."""
 
 
 class OptimizationError(OnnxvisError):

@@ -1,6 +1,7 @@
-"""Which input of a model holds the picture, and how the model wants it.
+"""Which input of a model is optimized, and how the model wants it.
 
-What is given wins over what the file says, and that over what is assumed from the graph and its exporter.
+Any float input can be: pictures, signals, volumes, plain features. What is given wins over what the file says, and that
+over what is assumed from the graph and its exporter.
 """
 
 from __future__ import annotations
@@ -9,16 +10,21 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import onnx_ir as ir
+from torch import Tensor
 
 from onnxvis.errors import InputError, SettingError
+from onnxvis.layouts import guessed_layout, looks_like_image
 from onnxvis.metadata import recorded
 from onnxvis.model import Model
-from onnxvis.preprocess import LAYOUTS, PRESETS, Layout, Preprocess, Preset
+from onnxvis.preprocess import FLAT, LAYOUTS, PRESETS, Preprocess, Preset, canonical, is_layout
 
-_OPPOSITE: Mapping[Layout, Layout] = {"NCHW": "NHWC", "NHWC": "NCHW", "CHW": "HWC", "HWC": "CHW"}
+Kind = Literal["picture", "signal", "volume", "features"]
+
+_KINDS: Mapping[int, Kind] = {0: "features", 1: "signal", 2: "picture", 3: "volume"}
+_OPPOSITE: Mapping[str, str] = {"NCHW": "NHWC", "NHWC": "NCHW", "CHW": "HWC", "HWC": "CHW"}
 _COLORS = (1, 3, 4)
 _RGB = 3
 _BGR_CHANNELS = (3, 4)
@@ -29,27 +35,46 @@ _ARITHMETIC = frozenset({"Sub", "Add", "Mul", "Div", "BatchNormalization", "Imag
 
 @dataclass(frozen=True)
 class ImageInput:
-    """The input that holds the picture.
+    """An input that is optimized; what it holds is called its image, of whatever kind.
 
     Attributes:
         name: The input's name.
-        shape: The shape that the model is fed.
-        preprocess: How pictures become that.
+        shape: The shape that the model is fed for one image.
+        preprocess: How images become that.
         channels: Number of channels.
-        size: (height, width) in pixels.
+        size: The spatial sizes: (height, width), (length,), (depth, height, width), or () for features.
     """
 
     name: str
     shape: tuple[int, ...]
     preprocess: Preprocess
     channels: int
-    size: tuple[int, int]
+    size: tuple[int, ...]
 
     @property
-    def image_shape(self) -> tuple[int, int, int, int]:
-        """(N, C, H, W) of the pictures."""
-        batch = self.shape[0] if self.preprocess.layout.startswith("N") else 1
-        return (batch, self.channels, *self.size)
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, *spatial) of one image."""
+        return (self.channels, *self.size)
+
+    @property
+    def kind(self) -> Kind:
+        """What a person would call it."""
+        return _KINDS[len(self.size)]
+
+    @property
+    def copies(self) -> int:
+        """How often one image fills the input: the size of a fixed batch."""
+        layout = self.preprocess.layout
+        return self.shape[layout.index("N")] if layout != FLAT and "N" in layout else 1
+
+    def feed(self, images: Tensor) -> Tensor:
+        """Turn (N, C, *spatial) images in [0, 1] into the model's input; N is 1 where the layout has no batch."""
+        fed = self.preprocess.to_input(images)
+        return fed.reshape(self.shape) if self.preprocess.layout == FLAT else fed
+
+    def feed_one(self, image: Tensor) -> Tensor:
+        """Turn one (1, C, *spatial) image in [0, 1] into the model's input; it fills a fixed batch."""
+        return self.feed(image.expand(self.copies, *image.shape[1:]))
 
 
 def find_image_input(
@@ -60,38 +85,56 @@ def find_image_input(
     preset: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> ImageInput:
-    """Choose the input that holds the picture, and find out how the model wants it.
+    """Choose the input that is optimized, and find out how the model wants it.
 
     Args:
         model: The model.
         shapes: The shapes of the inputs that the target depends on.
-        wrt: The input's name; None: the first that looks like an image.
+        wrt: The input's name; None: the first that looks like a picture, else the first of floats.
         preset: A name from `PRESETS`; None: what the file's metadata say, else an assumption.
         overrides: `range`, `mean`, `std`, `bgr`, `layout` where given: they win over everything.
 
     Raises:
-        InputError: There is no such input, or it is no image.
+        InputError: There is no such input, or none of floats.
         SettingError: The settings contradict the input.
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     said = recorded(model.metadata)
-    layout = given.pop("layout", None) or said.pop("layout", None)
-    if layout not in (*LAYOUTS, None):
-        message = f"No layout {layout!r}. There are {', '.join(LAYOUTS)}."
+    recorded_layout = said.pop("layout", None)
+    layout = given.pop("layout", None)
+    if layout is not None and not is_layout(layout):
+        message = f"No layout {layout!r}. Write the input's axes in order: {', '.join(LAYOUTS)}."
         raise SettingError(message, layout=layout)
-    name = _chosen(model, shapes, wrt, layout)
+    name = _chosen(model, shapes, wrt, layout or recorded_layout)
     shape = shapes[name]
+    if layout is None and recorded_layout is not None and _fits(shape, recorded_layout):
+        # What a file records is of its picture, and not of another input.
+        layout = recorded_layout
     if layout is not None:
         _check_layout(name, shape, layout)
-    layout = layout or _layout(model, name, shape)
-    sizes = dict(zip(layout, shape, strict=True))
-    channels = sizes["C"]
-    preprocess = _settled(_base(model, name, channels, preset, said, given), layout, given)
+    assumed = layout is None
+    layout = layout or guessed_layout(model, name, shape)
+    channels, size = _sizes(layout, shape)
+    preprocess = _settled(_base(model, name, channels, len(size), preset, said, given), layout, given)
+    if assumed and len(size) != len("HW") and "assumed" not in preprocess.source:
+        preprocess = dataclasses.replace(preprocess, source=f"{preprocess.source}; layout assumed")
     _check(preprocess, name, channels)
-    return ImageInput(name, shape, preprocess, channels, (sizes["H"], sizes["W"]))
+    return ImageInput(name, shape, preprocess, channels, size)
 
 
-def _settled(base: Preprocess, layout: Layout, given: Mapping[str, Any]) -> Preprocess:
+def _sizes(layout: str, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """Return the number of channels and the spatial sizes."""
+    if layout == FLAT:
+        return math.prod(shape), ()
+    sizes = dict(zip(layout, shape, strict=True))
+    return sizes.get("C", 1), tuple(sizes[axis] for axis in canonical(layout)[2:])
+
+
+def _fits(shape: tuple[int, ...], layout: str) -> bool:
+    return layout == FLAT or len(layout) == len(shape)
+
+
+def _settled(base: Preprocess, layout: str, given: Mapping[str, Any]) -> Preprocess:
     """Apply what is given, which wins over everything; a convention's mean follows the order of the colors."""
     preprocess = dataclasses.replace(base, layout=layout)
     if not given:
@@ -104,65 +147,33 @@ def _settled(base: Preprocess, layout: Layout, given: Mapping[str, Any]) -> Prep
 
 
 def _chosen(model: Model, shapes: Mapping[str, tuple[int, ...]], wrt: str | None, layout: str | None) -> str:
-    floats = {spec.name for spec in model.inputs if spec.is_float}
+    floats = [spec.name for spec in model.inputs if spec.is_float and shapes.get(spec.name)]
     if wrt is not None:
         if wrt not in shapes:
             message = f"The target depends on no input {wrt!r}; it depends on {', '.join(map(repr, shapes)) or 'none'}."
             raise InputError(message, wrt=wrt)
         if wrt not in floats:
-            message = f"Input {wrt!r} holds integers: it cannot be optimized. Name another with --wrt."
+            message = f"Input {wrt!r} holds integers or one number: it cannot be optimized. Name another with --wrt."
             raise InputError(message, wrt=wrt)
-    rank = len(layout) if layout else None
-    asked = shapes if wrt is None else [wrt]
-    images = [name for name in asked if name in floats and _looks_like_image(shapes[name], rank)]
-    if images:
-        return images[0]
-    listed = ", ".join(f"{name!r} {shapes[name]}" for name in asked)
-    message = (
-        f"No input of {model.name} looks like an image ({', '.join(layout or 'NCHW')}): {listed}. "
-        "Name one with --wrt and its axes with --layout."
-    )
+        return wrt
+    fitting = [name for name in floats if layout is None or _fits(shapes[name], layout)]
+    images = [name for name in fitting if layout is not None or looks_like_image(model, name, shapes[name])]
+    if images or fitting:
+        return (images or fitting)[0]
+    listed = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
+    wanted = f"of layout {layout}" if layout else "of floats"
+    message = f"{model.name} has no input {wanted}: {listed}. Name one with --wrt and its axes with --layout."
     raise InputError(message, inputs=dict(shapes))
 
 
-def _looks_like_image(shape: tuple[int, ...], rank: int | None) -> bool:
-    if rank is not None:
-        return len(shape) == rank
-    if len(shape) == 4:  # noqa: PLR2004 - (N, C, H, W)
-        return True
-    return len(shape) == 3 and (shape[0] in (1, 3) or shape[2] in (1, 3)) and min(sorted(shape)[1:]) > 4  # noqa: PLR2004 - (C, H, W)
-
-
-def _layout(model: Model, name: str, shape: tuple[int, ...]) -> Layout:
-    """Tell the layout from what the graph does first with the input, else from which axis could be colors."""
-    if len(shape) == 3:  # noqa: PLR2004 - (C, H, W)
-        return "HWC" if shape[2] in _COLORS and shape[0] not in _COLORS else "CHW"
-    first = _first_structural(model.values[name])
-    if first is not None and first.op_type in ("Conv", "MaxPool", "AveragePool"):
-        return "NCHW"
-    perm = first.attributes.get("perm") if first is not None and first.op_type == "Transpose" else None
-    if perm is not None and list(perm.as_ints()) == [0, 3, 1, 2]:
-        return "NHWC"
-    is_last = shape[-1] in _COLORS and shape[1] not in _COLORS and min(shape[1:3]) > shape[-1]
-    return "NHWC" if is_last else "NCHW"
-
-
-def _first_structural(value: ir.Value) -> ir.Node | None:
-    """Follow an input through arithmetic to the first operator that knows about axes."""
-    for _ in range(32):
-        readers = [use.node for use in value.uses() if use.node.op_type not in ("Shape", "Size")]
-        if not readers:
-            return None
-        if readers[0].op_type in _ARITHMETIC:
-            value = readers[0].outputs[0]
-            continue
-        return readers[0]
-    return None
-
-
-def _check_layout(name: str, shape: tuple[int, ...], layout: Layout) -> None:
-    """Refuse a layout that makes colors of pixels, where its opposite makes an image."""
-    opposite = _OPPOSITE[layout]
+def _check_layout(name: str, shape: tuple[int, ...], layout: str) -> None:
+    """Refuse a layout of another rank, or one that makes colors of pixels where its opposite makes an image."""
+    if not _fits(shape, layout):
+        message = f"Layout {layout} has {len(layout)} axes, but input {name!r} is {shape}. Give --layout for its axes."
+        raise InputError(message, shape=shape, layout=layout)
+    opposite = _OPPOSITE.get(layout)
+    if opposite is None:
+        return
     sizes, swapped = dict(zip(layout, shape, strict=True)), dict(zip(opposite, shape, strict=True))
     if sizes["C"] > _COLORS[-1] and swapped["C"] in _COLORS and min(swapped["H"], swapped["W"]) > _COLORS[-1]:
         message = (
@@ -176,6 +187,7 @@ def _base(
     model: Model,
     name: str,
     channels: int,
+    rank: int,
     preset: str | None,
     said: Mapping[str, Any],
     given: Mapping[str, Any],
@@ -198,11 +210,18 @@ def _base(
         # Half of an assumed normalization does not fit half of a given one.
         base = dataclasses.replace(PRESETS["unit"], name="custom")
     else:
-        assumed, reason = _assumed(model, name, channels)
-        base = dataclasses.replace(PRESETS[assumed], source=f"assumed: {reason}; --preprocess changes it")
+        base = _assumed_base(model, name, channels, rank)
     if settings.get("bgr", base.bgr) != base.bgr:
         base = dataclasses.replace(base, mean=base.mean[::-1], std=base.std[::-1])
     return dataclasses.replace(base, **settings)
+
+
+def _assumed_base(model: Model, name: str, channels: int, rank: int) -> Preprocess:
+    if rank in (0, 1):
+        what = "a signal" if rank else "features"
+        return Preprocess("custom", (-1.0, 1.0), source=f"assumed: {what} of unknown range; --range changes it")
+    assumed, reason = _assumed(model, name, channels)
+    return dataclasses.replace(PRESETS[assumed], source=f"assumed: {reason}; --preprocess changes it")
 
 
 def _assumed(model: Model, name: str, channels: int) -> tuple[Preset, str]:

@@ -9,28 +9,46 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from onnxvis.errors import SettingError, TargetError
 
+Goal = Literal["maximize", "minimize"] | float
+"""What an activation should become: as large as possible, as small as possible, or a given value."""
+Neuron = Literal["center"] | tuple[int, ...] | None
+"""A position along the spatial axes of a tensor; None: the mean over all positions."""
+_ROUNDING_OFF = 0.1
+
 
 @dataclass(frozen=True)
 class Scene:
-    """What a loss looks at.
+    """What a loss looks at: N images, and what the model makes of them.
 
     Attributes:
         image: (N, C, *spatial) in [0, 1], as it would be written.
-        input: What the model was fed: transformed, preprocessed, in the model's layout.
-        activations: (N, ...) tensors by the names under which losses asked for them; "" is the target.
+        input: What the model was fed: transformed, preprocessed, in the model's layout; N of them.
+        activations: (N, ...) tensors by the names under which losses asked for them; "" is the target. Tensors whose
+            first axis is no batch in the file have the images before it, if there are several: they are `stacked`.
+        images: All optimized inputs by name, where there are several; `image` is the first.
+        filters: The filters of the target for each image; () means the whole tensor.
+        stacked: Names of the activations that have one more axis, for the images, than in the file.
     """
 
     image: Tensor
     input: Tensor
     activations: Mapping[str, Tensor]
+    images: Mapping[str, Tensor] = field(default_factory=dict)
+    filters: tuple[tuple[int, ...], ...] = ()
+    stacked: frozenset[str] = frozenset()
+
+    @property
+    def all_images(self) -> tuple[Tensor, ...]:
+        """Every optimized input, (N, C, *spatial) each."""
+        return tuple(self.images.values()) or (self.image,)
 
 
 class Loss:
@@ -106,7 +124,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class ActivationMaximization(Loss):
-    """Minus the mean activation of some filters: of each over all positions, summed over the filters.
+    """Minus the activation of some filters: of each the mean over all positions, or one neuron; summed over filters.
 
     Erhan, Bengio, Courville and Vincent, "Visualizing higher-layer features of a deep network" (2009).
 
@@ -114,11 +132,16 @@ class ActivationMaximization(Loss):
         filters: Indices along the channel axis; None: those of the target.
         node: The layer; None: the target.
         channel_axis: The axis of the channels; filled in where the graph tells it.
+        neuron: One position, in order of the spatial axes, or "center"; None: the mean over all.
+        goal: "maximize"; "minimize": the activation itself is the loss; a number: the distance from it, in units of the
+            activation, rounded off where it is less than a tenth of that number (or than 0.1 for zero).
     """
 
     filters: tuple[int, ...] | None = None
     node: str | None = None
     channel_axis: int | None = None
+    neuron: Neuron = None
+    goal: Goal = "maximize"
 
     @property
     def name(self) -> str:
@@ -126,9 +149,29 @@ class ActivationMaximization(Loss):
         return "activation" if self.node is None else f"activation {self.node}"
 
     def __call__(self, scene: Scene) -> Tensor:
-        """Return minus the activation of each image, (N,)."""
-        activation = scene.activations[self.node or ""]
-        return -unit_activation(activation, self.filters or (), self.channel_axis, len(scene.image))
+        """Return the loss of each image, (N,)."""
+        count = len(scene.image)
+        own = (self.filters,) * count if self.filters is not None else scene.filters or ((),) * count
+        activation = self._activation(scene, own)
+        if self.goal == "maximize":
+            return -activation
+        if self.goal == "minimize":
+            return activation
+        goal = float(self.goal)
+        wanted = torch.full_like(activation, goal)
+        near = _ROUNDING_OFF * (abs(goal) or 1.0)
+        return torch.nn.functional.smooth_l1_loss(activation, wanted, reduction="none", beta=near)
+
+    def _activation(self, scene: Scene, filters: Sequence[tuple[int, ...]]) -> Tensor:
+        name = self.node or ""
+        activation = scene.activations[name]
+        if name not in scene.stacked:
+            return unit_activation(activation, filters, self.channel_axis, self.neuron)
+        alone = [
+            unit_activation(image, [chosen], self.channel_axis, self.neuron)
+            for image, chosen in zip(activation, filters, strict=True)
+        ]
+        return torch.cat(alone)
 
 
 @dataclass(frozen=True)
@@ -137,7 +180,7 @@ class TotalVariation(Loss):
 
     Mahendran and Vedaldi, "Understanding deep image representations by inverting them" (2015),
     https://arxiv.org/abs/1412.0035. On the image in [0, 1], averaged over pixels and channels: a weight means the same
-    at every size and range. Zero for a constant image.
+    at every size and range. Zero for a constant image, and where there is nothing beside: features have no neighbors.
 
     Attributes:
         beta: The exponent; 2 punishes edges, 1 keeps them.
@@ -152,7 +195,9 @@ class TotalVariation(Loss):
 
     def __call__(self, scene: Scene) -> Tensor:
         """Return the total variation of each image, (N,)."""
-        image = scene.image
+        return sum_of([self._of(image) for image in scene.all_images])
+
+    def _of(self, image: Tensor) -> Tensor:
         axes = [axis for axis in range(2, image.ndim) if image.shape[axis] > 1]
         squares = [_difference(image, axis, axes).square() for axis in axes]
         if not squares:
@@ -182,40 +227,96 @@ class LpNorm(Loss):
 
     def __call__(self, scene: Scene) -> Tensor:
         """Return the norm of each image, (N,)."""
-        distance = (2 * scene.image - 1).abs().flatten(1)
+        return sum_of([self._of(image) for image in scene.all_images])
+
+    def _of(self, image: Tensor) -> Tensor:
+        distance = (2 * image - 1).abs().flatten(1)
         if math.isinf(self.p):
             return distance.amax(1)
         return _power((distance**self.p).mean(1), 1 / self.p)
 
 
-def unit_activation(activation: Tensor, filters: Sequence[int], channel_axis: int | None, images: int) -> Tensor:
-    """Return the mean activation of each filter over all positions, summed over the filters.
+def unit_activation(
+    activation: Tensor, filters: Sequence[Sequence[int]], channel_axis: int | None, neuron: Neuron = None
+) -> Tensor:
+    """Return the activation of each filter, summed over the filters of each image.
 
     Args:
         activation: (N, ...) for several images; of any shape for one.
-        filters: Indices along the channel axis; empty: the mean of the whole tensor.
+        filters: For each image its indices along the channel axis; empty: the mean of the whole tensor.
         channel_axis: The axis of the channels.
-        images: N.
+        neuron: One position along the spatial axes, or "center"; None: the mean over all.
 
     Returns:
         Tensor: (N,).
 
     Raises:
-        TargetError: There are several images, and the first axis does not tell them apart.
+        TargetError: There are several images, and the first axis does not tell them apart; or no such position.
     """
-    if images > 1 and (activation.ndim == 0 or len(activation) != images or (filters and channel_axis == 0)):
+    images = len(filters)
+    _check_batch(activation, images, channel_axis)
+    if neuron is not None:
+        activation, channel_axis = _at(activation, neuron, channel_axis)
+    if channel_axis is None or not any(filters):
+        return activation.reshape(images, -1).mean(1)
+    if images == 1:
+        # Of any shape: whatever axes there are besides, they are averaged.
+        return sum_of([activation.select(channel_axis, index).mean() for index in filters[0]])[None]
+    by_channel = activation.movedim(channel_axis, 1)
+    if len({len(chosen) for chosen in filters}) == 1:
+        rows = torch.arange(images, device=activation.device)[:, None]
+        chosen = torch.tensor(filters, device=activation.device)
+        return by_channel[rows, chosen].reshape(images, len(filters[0]), -1).mean(2).sum(1)
+    return torch.stack(
+        [
+            sum_of([image[index].mean() for index in chosen]) if chosen else image.mean()
+            for image, chosen in zip(by_channel, filters, strict=True)
+        ]
+    )
+
+
+def _check_batch(activation: Tensor, images: int, channel_axis: int | None) -> None:
+    if images > 1 and (activation.ndim == 0 or len(activation) != images or channel_axis == 0):
         message = (
             f"The target has shape {tuple(activation.shape)}: its first axis is not the batch of {images} images. "
             "Use a batch of 1, or take a target before the axes are moved."
         )
         raise TargetError(message, shape=tuple(activation.shape), images=images)
-    if not filters or channel_axis is None:
-        return _mean_by_image(activation, images)
-    return sum_of([_mean_by_image(activation.select(channel_axis, index), images) for index in filters])
 
 
-def _mean_by_image(activation: Tensor, images: int) -> Tensor:
-    return activation.reshape(images, -1).mean(1)
+def neuron_position(shape: Sequence[int], neuron: Neuron, channel_axis: int | None) -> dict[int, int]:
+    """Return the index along each spatial axis: all axes but the first (the batch) and the channels'.
+
+    Raises:
+        TargetError: There are no spatial axes, more or fewer than the position names, or it lies outside.
+    """
+    axes = [axis for axis in range(len(shape)) if axis != channel_axis and (axis > 0 or channel_axis == 0)]
+    if not axes:
+        message = f"The target of shape {tuple(shape)} has no positions: leave --neuron out."
+        raise TargetError(message, shape=tuple(shape))
+    sizes = [shape[axis] for axis in axes]
+    if neuron == "center":
+        return {axis: size // 2 for axis, size in zip(axes, sizes, strict=True)}
+    position = tuple(neuron or ())
+    inside = len(position) == len(sizes) and all(
+        -size <= index < size for index, size in zip(position, sizes, strict=True)
+    )
+    if not inside:
+        written = ",".join(map(str, position))
+        message = (
+            f"Neuron {written} is not one of the target's positions: its shape is {tuple(shape)}, so give "
+            f"{len(sizes)} number{'s' if len(sizes) != 1 else ''} below {', '.join(map(str, sizes))}, or center."
+        )
+        raise TargetError(message, neuron=position, shape=tuple(shape))
+    return {axis: index % size for axis, index, size in zip(axes, position, sizes, strict=True)}
+
+
+def _at(activation: Tensor, neuron: Neuron, channel_axis: int | None) -> tuple[Tensor, int | None]:
+    """Take one position; the channel axis moves up."""
+    found = neuron_position(activation.shape, neuron, channel_axis)
+    for axis in sorted(found, reverse=True):
+        activation = activation.select(axis, found[axis])
+    return activation, None if channel_axis is None else channel_axis - sum(axis < channel_axis for axis in found)
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor, fx
@@ -57,6 +58,7 @@ def lower(
     outputs: Sequence[str] | None = None,
     shapes: InputShapes | None = None,
     replacements: Replacements | None = None,
+    constants: Mapping[str, np.ndarray[Any, Any]] | None = None,
 ) -> Network:
     """Convert a model, or its part up to some tensors, to a differentiable torch graph in eval mode.
 
@@ -69,6 +71,8 @@ def lower(
         outputs: Tensor names; None: the graph's outputs in the file's order.
         shapes: Input shapes where the file leaves sizes open.
         replacements: Functions to use instead of the table's, by operator name: replaced backward passes.
+        constants: Inputs that are known beforehand, by name: what depends on nothing else is computed now, branches
+            that they decide are taken, and they are no arguments of the result.
 
     Returns:
         A module that returns one tensor for one output, else a tuple.
@@ -86,13 +90,19 @@ def lower(
     _check_supported(model, nodes)
     needed = inputs_of(graph, wanted)
     builder = _Builder(model, replacements or {})
-    sizes = input_shapes(model, shapes, [str(value.name) for value in needed])
+    fixed = constants or {}
+    free = [value for value in needed if value.name not in fixed]
+    sizes = input_shapes(model, shapes, [str(value.name) for value in free])
     for value in needed:
-        builder.add_input(value, sizes[str(value.name)], model.spec(value).dtype)
+        name = str(value.name)
+        if name in fixed:
+            builder.add_constant(value, fixed[name])
+        else:
+            builder.add_input(value, sizes[name], model.spec(value).dtype)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         builder.add_nodes(nodes, lambda domain: opset(model.ir, domain))
-    return builder.finish(wanted, [str(value.name) for value in needed])
+    return builder.finish(wanted, [str(value.name) for value in free])
 
 
 def unsupported(model: Model, nodes: Iterable[ir.Node] | None = None) -> list[ir.Node]:
@@ -166,6 +176,10 @@ class _Builder:
             node = self.graph.call_function(as_dtype, (node, sample.dtype))
             node.meta = dict(meta)
         self.known[value] = Entry(sample, node, sample.is_floating_point())
+
+    def add_constant(self, value: ir.Value, array: np.ndarray[Any, Any]) -> None:
+        sample = widened(torch.from_numpy(np.array(array)))
+        self.known[value] = Entry(sample, None, differentiable=False)
 
     def add_nodes(self, nodes: Iterable[ir.Node], version: Callable[[str], int]) -> None:
         for node in nodes:

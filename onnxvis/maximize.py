@@ -1,71 +1,172 @@
-"""The optimizer that all pictures share: move an image until a network's loss is small."""
+"""The optimizer that all pictures share: move images until a network's losses are small.
+
+Each image of a batch has its own random generators, its own losses and its own end: what becomes of it does not depend
+on its neighbors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from onnxvis.engine import Engine
 from onnxvis.errors import DeadUnitError, NonFiniteLossError
+from onnxvis.gradients import Modifier, modified
+from onnxvis.image_input import ImageInput
 from onnxvis.images import Parameterization
 from onnxvis.losses import ActivationMaximization, Objective, Scene
-from onnxvis.network import Network
-from onnxvis.preprocess import Preprocess
 from onnxvis.transforms import Transform
 
-OnStep = Callable[[int, Mapping[str, float]], None]
-"""Called after a step with its number, from 1, and the value of each loss, averaged over the batch."""
+Parameters = Mapping[str, tuple[Tensor, ...]]
+Optimizers = Callable[[list[Tensor], float], torch.optim.Optimizer]
+"""Makes the optimizer of some parameters for a learning rate."""
 
 CONTRASTS = (1.0, 3.0, 10.0)
 """Starts that are tried until one has a gradient: a unit may be silent near grey and answer to strong contrast."""
+PLATEAU = 0.01
+"""The least improvement, relative to the loss, over as many steps as the patience."""
+SETTLING = 0.25
+"""The last part of the steps in which a value to reach is approached without transforms, ever more slowly."""
 _CHECK_EVERY = 16
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One optimization: what is optimized, through what, for what.
+class Variable:
+    """One input that is optimized.
 
     Attributes:
-        network: The lowered model up to the targets.
-        activations: Which of the network's outputs each name means that losses use; "" is the target.
-        objective: Losses and weights.
-        image_name: The network's input that holds the image.
-        image_shape: (N, C, H, W).
-        preprocess: From images to that input.
-        held: The network's other inputs.
+        image_shape: (C, *spatial).
         parameterization: How images are written as parameters.
         transforms: What is done to them before each step.
+    """
+
+    image_shape: tuple[int, ...]
+    parameterization: Parameterization
+    transforms: tuple[Transform, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is optimized, through what, for what.
+
+    Attributes:
+        engine: The network for the images.
+        variables: The optimized inputs by name; the first is the picture.
+        objective: Losses and weights.
+        filters: The target's filters for each image.
+        gradient_modifier: What is done to the ascent gradient of each image, where it leaves the network.
         device: Where to compute.
     """
 
-    network: Network = field(repr=False)
-    activations: Mapping[str, int]
+    engine: Engine = field(repr=False)
+    variables: Mapping[str, Variable]
     objective: Objective
-    image_name: str
-    image_shape: tuple[int, ...]
-    preprocess: Preprocess
-    held: Mapping[str, Tensor] = field(repr=False)
-    parameterization: Parameterization
-    transforms: tuple[Transform, ...]
+    filters: tuple[tuple[int, ...], ...]
+    gradient_modifier: Modifier | None
     device: torch.device
 
-    def scene(self, image: Tensor, generators: Sequence[torch.Generator] | None) -> Scene:
-        """Look at an image through the network; without generators, without transforms."""
-        view = image
-        for transform in () if generators is None else self.transforms:
-            view = transform(view, generators or ())
-        fed = self.preprocess.to_input(view)
-        names: Sequence[str] = self.network.input_names
-        result = self.network(*(fed if name == self.image_name else self.held[name] for name in names))
-        outputs = (result,) if isinstance(result, Tensor) else result
-        return Scene(image, fed, {name: outputs[index] for name, index in self.activations.items()})
+    @property
+    def count(self) -> int:
+        """The number of images."""
+        return self.engine.count
 
-    def render(self, parameters: tuple[Tensor, ...]) -> Tensor:
+    def scene(self, images: Mapping[str, Tensor], generators: Sequence[torch.Generator] | None) -> Scene:
+        """Look at images through the network; without generators, without transforms."""
+        views = {name: self._view(name, image, generators) for name, image in images.items()}
+        fed, activations = self.engine(views)
+        first = next(iter(self.variables))
+        several = images if len(images) > 1 else {}
+        return Scene(images[first], fed[first], activations, several, self.filters, self.engine.stacked)
+
+    def _view(self, name: str, image: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
+        view = image if self.gradient_modifier is None else modified(image, self.gradient_modifier)
+        for transform in () if generators is None else self.variables[name].transforms:
+            view = transform(view, generators or ())
+        return view
+
+    def render(self, parameters: Parameters) -> dict[str, Tensor]:
         """Return the images that the parameters mean."""
-        return self.parameterization.render(parameters, self.image_shape)
+        return {
+            name: item.parameterization.render(parameters[name], (self.count, *item.image_shape))
+            for name, item in self.variables.items()
+        }
+
+
+def adam(parameters: list[Tensor], learning_rate: float) -> torch.optim.Optimizer:
+    """Adam: Kingma and Ba (2015), https://arxiv.org/abs/1412.6980."""
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the images move.
+
+    Attributes:
+        steps: Number of steps.
+        learning_rate: Size of a step, on the parameters.
+        patience: Stop an image when its loss has hardly fallen over so many steps; None: never.
+        settle: Whether the last quarter of the steps is without transforms and ends ever more slowly.
+        optimizer: Makes the optimizer.
+        gradient: What is done to the gradient of each parameter before a step; None: nothing.
+        keep: Which image is returned. "best": that of the lowest loss among those that were looked at without
+            transforms, else the last; "last"; "after best": the one after the step that began at the lowest loss.
+        before: Called with the images' parameters before each step, and may change them: input modifiers.
+        after: The same after each step.
+        start: Whether starts of higher contrast are tried where the activation has no gradient.
+    """
+
+    steps: int = 256
+    learning_rate: float = 0.05
+    patience: int | None = None
+    settle: bool = False
+    optimizer: Optimizers = adam
+    gradient: Callable[[Tensor], Tensor] | None = None
+    keep: Literal["best", "last", "after best"] = "best"
+    before: Callable[[Tensor], Tensor] | None = None
+    after: Callable[[Tensor], Tensor] | None = None
+    start: bool = True
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a callback is told after a step; reading values makes a GPU wait.
+
+    Attributes:
+        number: Of the step, from 1.
+        steps: How many there will be.
+        names: The names of the losses.
+        terms: (losses, N): the weighted losses before the step.
+        images: The images before the step by input name, (N, C, *spatial) in [0, 1]; the first is the picture.
+        gradients: The gradients by which the step was made, of the parameters, by input name.
+        inputs: What the images are.
+    """
+
+    number: int
+    steps: int
+    names: tuple[str, ...]
+    terms: Tensor = field(repr=False)
+    images: Mapping[str, Tensor] = field(repr=False)
+    gradients: Mapping[str, tuple[Tensor, ...]] = field(repr=False)
+    inputs: Mapping[str, ImageInput] = field(repr=False)
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The weighted losses by name, averaged over the images."""
+        return dict(zip(self.names, self.terms.mean(1).tolist(), strict=True))
+
+    @property
+    def image(self) -> Tensor:
+        """The images of the first input."""
+        return next(iter(self.images.values()))
+
+
+Callback = Callable[[Step], Any]
+"""Called after each step."""
 
 
 @dataclass(frozen=True)
@@ -73,90 +174,214 @@ class Run:
     """What an optimization gave.
 
     Attributes:
-        image: (N, C, H, W) in [0, 1], on the CPU.
-        start: The image that it started from.
+        images: By input name: (N, C, *spatial) in [0, 1], on the CPU.
+        starts: The images that it started from.
         losses: The names of the losses.
         history: (steps done, losses, N): the weighted losses before each step.
+        steps: For each image the number of steps until it was done.
         interrupted: Whether it was stopped by Ctrl-C.
-        contrast: Of the start, in units of the usual one.
+        contrasts: For each image that of its start, in units of the usual one; 0 where no start had a gradient.
     """
 
-    image: Tensor = field(repr=False)
-    start: Tensor = field(repr=False)
+    images: Mapping[str, Tensor] = field(repr=False)
+    starts: Mapping[str, Tensor] = field(repr=False)
     losses: tuple[str, ...]
     history: Tensor = field(repr=False)
+    steps: tuple[int, ...]
     interrupted: bool
-    contrast: float = 1.0
+    contrasts: tuple[float, ...]
 
 
 def maximize(
     problem: Problem,
+    method: Method,
     *,
-    steps: int,
-    learning_rate: float,
-    seed: int,
-    seed_image: Tensor | None = None,
-    on_step: OnStep | None = None,
+    seeds: Sequence[int],
+    seed_images: Mapping[str, Tensor] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
-    """Optimize images for an objective with Adam (Kingma and Ba, 2015).
+    """Optimize images for an objective.
 
-    The same problem, steps, learning rate and seed give the same bits on the same machine. Image k draws from its own
-    generator, so that it does not depend on the others.
+    The same problem, method and seeds give the same bits on the same machine.
 
     Args:
         problem: What to optimize.
-        steps: Number of steps.
-        learning_rate: Of Adam, on the parameters.
-        seed: Of all random numbers.
-        seed_image: (C, H, W) in [0, 1] to start from; None: noise.
-        on_step: Called after each step; asking for values every step costs a synchronization on a GPU.
+        method: How.
+        seeds: Of all random numbers, one for each image.
+        seed_images: (C, *spatial) in [0, 1] to start from, by input name; others start from noise.
+        callbacks: Called after each step.
 
     Raises:
-        DeadUnitError: The gradient of the activation is exactly zero at every start.
+        DeadUnitError: The gradient of the activation is exactly zero at every start, for all images.
         NonFiniteLossError: A loss or its gradient became NaN or infinite.
     """
-    generators = generators_of(seed, problem.image_shape[0])
-    parameters, contrast = _start(problem, seed, seed_image)
-    start = problem.render(parameters).detach().cpu()
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
-    names = tuple(problem.objective.names)
-    history = torch.zeros((steps, len(names), problem.image_shape[0]), device=problem.device)
-    done, interrupted = 0, False
-    try:
-        for step in range(steps):
-            terms = torch.stack(problem.objective(problem.scene(problem.render(parameters), generators)))
-            optimizer.zero_grad(set_to_none=True)
-            terms.sum().backward()  # type: ignore[no-untyped-call] # torch does not annotate it
-            optimizer.step()
-            history[step] = terms.detach()
-            done = step + 1
-            _report(history, names, done, last=done == steps, on_step=on_step)
-    except KeyboardInterrupt:
-        interrupted = True
-    with torch.no_grad():
-        image = problem.render(parameters).cpu()
-    _check_finite(history, names, done)
-    if not bool(torch.isfinite(image).all()):
-        blamed = f"gradient of {' + '.join(names)}"
-        raise _non_finite(blamed, done)
-    return Run(image, start, names, history[:done].cpu(), interrupted, contrast)
+    parameters, contrasts = _start(problem, seeds, seed_images or {}, tried=method.start)
+    return _Loop(problem, method, parameters, contrasts).run([_generator(seed, 0) for seed in seeds], callbacks)
 
 
-def _report(history: Tensor, names: Sequence[str], done: int, *, last: bool, on_step: OnStep | None) -> None:
-    if last or done % _CHECK_EVERY == 0:
-        _check_finite(history, names, done)
-    if on_step is not None:
-        values = history[done - 1].mean(1).tolist()
-        on_step(done, dict(zip(names, values, strict=True)))
+class _Loop:
+    """One optimization under way."""
+
+    def __init__(self, problem: Problem, method: Method, parameters: Parameters, contrasts: Tensor) -> None:
+        self.problem, self.method, self.parameters = problem, method, parameters
+        self.tensors = [tensor for item in parameters.values() for tensor in item]
+        self.names = tuple(problem.objective.names)
+        self.contrasts = contrasts
+        self.starts = self._rendered()
+        self.optimizer = method.optimizer(self.tensors, method.learning_rate)
+        self.history = torch.zeros((method.steps, len(self.names), problem.count), device=problem.device)
+        self.ends = torch.full((problem.count,), method.steps)
+        self.lowest = torch.full((problem.count,), torch.inf, device=problem.device)
+        # What is returned for an image that has ended, or whose best is kept.
+        self.kept = [tensor.detach().clone() for tensor in self.tensors]
+        self.is_kept = torch.zeros(problem.count, dtype=torch.bool, device=problem.device)
+
+    def run(self, generators: Sequence[torch.Generator], callbacks: Sequence[Callback]) -> Run:
+        done, interrupted = 0, False
+        try:
+            for step in range(self.method.steps):
+                self._step(step, generators, callbacks)
+                done = step + 1
+                if done % _CHECK_EVERY == 0:
+                    self._check(done)
+                    if self._all_ended(done):
+                        break
+        except KeyboardInterrupt:
+            interrupted = True
+        self._check(done)
+        self._keep_last(done)
+        images = self._result()
+        if not all(bool(torch.isfinite(image).all()) for image in images.values()):
+            blamed = f"gradient of {' + '.join(self.names)}"
+            raise _non_finite(blamed, done)
+        history, ends = self.history[:done].cpu(), self.ends.clamp(max=done).tolist()
+        return Run(images, self.starts, self.names, history, tuple(ends), interrupted, tuple(self.contrasts.tolist()))
+
+    def _step(self, step: int, generators: Sequence[torch.Generator], callbacks: Sequence[Callback]) -> None:
+        self._rewrite(self.method.before)
+        straight = self._settles(step)
+        images = self.problem.render(self.parameters)
+        terms = self._terms(images, None if straight else generators)
+        self.optimizer.zero_grad(set_to_none=True)
+        gradients = torch.autograd.grad(terms.sum(), self.tensors, allow_unused=True, materialize_grads=True)
+        for tensor, gradient in zip(self.tensors, gradients, strict=True):
+            tensor.grad = gradient if self.method.gradient is None else self.method.gradient(gradient)
+        self.history[step] = terms.detach()
+        told = [tensor.grad for tensor in self.tensors]
+        if callbacks:
+            # The optimizer changes the parameters in place: images that are views of them too.
+            shown = {name: image.detach().clone() for name, image in images.items()}
+        better = self._better(terms.detach(), straight=straight)
+        if better is not None and self.method.keep == "best":
+            self._keep(better)
+        self.optimizer.step()
+        self._rewrite(self.method.after)
+        if better is not None and self.method.keep == "after best":
+            self._keep(better)
+        for callback in callbacks:
+            callback(
+                Step(
+                    step + 1,
+                    self.method.steps,
+                    self.names,
+                    terms.detach(),
+                    shown,
+                    self._by_input(told),
+                    self.problem.engine.inputs,
+                )
+            )
+
+    def _terms(self, images: Mapping[str, Tensor], generators: Sequence[torch.Generator] | None) -> Tensor:
+        return torch.stack(self.problem.objective(self.problem.scene(images, generators)))
+
+    def _settles(self, step: int) -> bool:
+        """Tell whether a step looks straight at the images though there are transforms; slow it down if so."""
+        if not self.method.settle:
+            return False
+        left = (self.method.steps - step) / max(1.0, SETTLING * self.method.steps)
+        if left >= 1:
+            return False
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.method.learning_rate * left
+        return True
+
+    def _better(self, terms: Tensor, *, straight: bool) -> Tensor | None:
+        """Return which images are better than ever before, where that is to be known."""
+        plain = straight or not any(item.transforms for item in self.problem.variables.values())
+        if self.method.keep == "last" or not plain or self.problem.gradient_modifier is not None:
+            return None
+        totals = terms.sum(0)
+        better = totals < self.lowest
+        self.lowest = torch.where(better, totals, self.lowest)
+        return better
+
+    def _keep(self, chosen: Tensor) -> None:
+        """Remember the parameters of some images, unless these have ended."""
+        with torch.no_grad():
+            for kept, tensor in zip(self.kept, self.tensors, strict=True):
+                kept.copy_(torch.where(_column(chosen & ~self._ended(), tensor), tensor, kept))
+        self.is_kept |= chosen
+
+    def _ended(self) -> Tensor:
+        return (self.ends < self.method.steps).to(self.problem.device)
+
+    def _keep_last(self, done: int) -> None:
+        """Take the last parameters of images of which none is kept, and of those that are best at the end."""
+        if self.method.keep == "best" and self.is_kept.any() and done:
+            with torch.no_grad():
+                totals = self._terms(self.problem.render(self.parameters), None).sum(0)
+            self._keep((totals < self.lowest) | ~self.is_kept)
+        else:
+            self._keep(~self.is_kept)
+
+    def _all_ended(self, done: int) -> bool:
+        """End images that have come to a plateau; tell whether all have."""
+        patience = self.method.patience
+        if patience is None or done < 2 * patience:
+            return False
+        totals = self.history[:done].sum(1)
+        before = totals[done - 2 * patience : done - patience].mean(0)
+        now = totals[done - patience : done].mean(0)
+        flat = (before - now) < PLATEAU * torch.maximum(before.abs(), now.abs())
+        newly = flat & ~self._ended()
+        if self.method.keep == "last" or not self.is_kept.all():
+            self._keep(newly & ~self.is_kept)
+        self.ends = torch.where(newly.cpu(), done, self.ends)
+        return bool((self.ends <= done).all())
+
+    def _check(self, done: int) -> None:
+        begin = max(0, done - _CHECK_EVERY)
+        wrong = ~torch.isfinite(self.history[begin:done])
+        if bool(wrong.any()):
+            step, term, _ = (int(index) for index in wrong.nonzero()[0])
+            raise _non_finite(self.names[term], begin + step + 1)
+
+    def _rewrite(self, change: Callable[[Tensor], Tensor] | None) -> None:
+        if change is not None:
+            with torch.no_grad():
+                for tensor in self.tensors:
+                    tensor.copy_(change(tensor))
+
+    def _by_input(self, tensors: Sequence[Tensor | None]) -> dict[str, tuple[Tensor, ...]]:
+        rest: Iterator[Tensor | None] = iter(tensors)
+        return {
+            name: tuple(tensor for tensor in (next(rest) for _ in item) if tensor is not None)
+            for name, item in self.parameters.items()
+        }
+
+    def _rendered(self) -> dict[str, Tensor]:
+        with torch.no_grad():
+            # A copy: parameters that are the images go on changing.
+            return {name: image.cpu().clone() for name, image in self.problem.render(self.parameters).items()}
+
+    def _result(self) -> dict[str, Tensor]:
+        with torch.no_grad():
+            kept = self.problem.render(self._by_input(self.kept))
+            return {name: image.cpu().clone() for name, image in kept.items()}
 
 
-def _check_finite(history: Tensor, names: Sequence[str], done: int) -> None:
-    begin = max(0, done - _CHECK_EVERY)
-    wrong = ~torch.isfinite(history[begin:done])
-    if not bool(wrong.any()):
-        return
-    step, term, _ = (int(index) for index in wrong.nonzero()[0])
-    raise _non_finite(names[term], begin + step + 1)
+def _column(mask: Tensor, like: Tensor) -> Tensor:
+    return mask.view(-1, *[1] * (like.ndim - 1))
 
 
 def _non_finite(name: str, step: int) -> NonFiniteLossError:
@@ -167,42 +392,74 @@ def _non_finite(name: str, step: int) -> NonFiniteLossError:
     return NonFiniteLossError(message, loss=name, step=step)
 
 
-def generators_of(seed: int, count: int, attempt: int = 0) -> list[torch.Generator]:
-    """Return one generator for each image; a seed and an image's number determine all of its draws."""
-    states = [
-        int(np.random.SeedSequence((seed, index, attempt)).generate_state(1, np.uint64)[0]) for index in range(count)
-    ]
-    return [torch.Generator().manual_seed(state) for state in states]
+def _generator(seed: int, attempt: int, variable: int = 0) -> torch.Generator:
+    """Return a generator whose draws a seed determines; attempt 0 is that of the transforms."""
+    key = (seed, 0, attempt) if variable == 0 else (seed, 0, attempt, variable)
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state)
 
 
-def _start(problem: Problem, seed: int, seed_image: Tensor | None) -> tuple[tuple[Tensor, ...], float]:
-    """Return the first start at which the activation of every image has a gradient, and its contrast."""
-    contrasts = CONTRASTS if seed_image is None else CONTRASTS[:1]
+def _start(
+    problem: Problem, seeds: Sequence[int], seed_images: Mapping[str, Tensor], *, tried: bool
+) -> tuple[dict[str, tuple[Tensor, ...]], Tensor]:
+    """Return for each image the first start at which its activation has a gradient, and the contrast of it."""
+    contrasts = CONTRASTS if tried and not seed_images else CONTRASTS[:1]
+    chosen: dict[str, tuple[Tensor, ...]] = {}
+    found = torch.zeros(problem.count)
     for attempt, contrast in enumerate(contrasts):
-        # The numbers that follow in the transforms come from other generators: attempt 0 is theirs.
-        generators = generators_of(seed, problem.image_shape[0], attempt + 1)
-        drawn = problem.parameterization.start(
-            problem.image_shape, generators, seed_image=seed_image, contrast=contrast
-        )
-        parameters = tuple(tensor.to(problem.device).contiguous().requires_grad_() for tensor in drawn)
-        if _has_gradient(problem, parameters):
-            return parameters, contrast
-    starts = "at the seed image" if seed_image is not None else f"at {len(contrasts)} starts of rising contrast"
+        drawn = _drawn(problem, seeds, seed_images, attempt + 1, contrast)
+        new = ~found.bool()
+        if not chosen:
+            chosen = drawn
+        elif bool(new.any()):
+            chosen = {
+                name: tuple(
+                    torch.where(_column(new.to(before.device), before), after, before).detach().requires_grad_()
+                    for before, after in zip(chosen[name], drawn[name], strict=True)
+                )
+                for name in chosen
+            }
+        reached = _has_gradient(problem, drawn) if tried else torch.ones(problem.count, dtype=torch.bool)
+        found = torch.where(new & reached, contrast, found)
+        if bool(found.all()):
+            break
+    if not bool(found.any()):
+        raise _dead(bool(seed_images), len(contrasts))
+    return chosen, found
+
+
+def _dead(seeded: bool, count: int) -> DeadUnitError:  # noqa: FBT001 - of one reader
+    starts = "at the seed image" if seeded else f"at {count} starts of rising contrast"
     message = (
         f"The unit is dead {starts}: its activation has no gradient at all. Try another --seed, a photo as "
         "--seed-image, the tensor before the ReLU as --node, or another --preprocess."
     )
-    raise DeadUnitError(message, starts=len(contrasts))
+    return DeadUnitError(message, starts=count)
 
 
-def _has_gradient(problem: Problem, parameters: tuple[Tensor, ...]) -> bool:
-    """Tell whether the activation of every image has a gradient; all terms must be finite, and their gradients too."""
+def _drawn(
+    problem: Problem, seeds: Sequence[int], seed_images: Mapping[str, Tensor], attempt: int, contrast: float
+) -> dict[str, tuple[Tensor, ...]]:
+    """Draw the parameters of a start."""
+    drawn = {}
+    for number, (name, item) in enumerate(problem.variables.items()):
+        generators = [_generator(seed, attempt, number) for seed in seeds]
+        tensors = item.parameterization.start(
+            (problem.count, *item.image_shape), generators, seed_image=seed_images.get(name), contrast=contrast
+        )
+        # A copy: a seed image may be repeated for all images without memory of its own.
+        drawn[name] = tuple(tensor.to(problem.device).clone().contiguous().requires_grad_() for tensor in tensors)
+    return drawn
+
+
+def _has_gradient(problem: Problem, parameters: Parameters) -> Tensor:
+    """Tell whether the activation of each image has a gradient; all terms must be finite, and their gradients too."""
     terms = problem.objective(problem.scene(problem.render(parameters), None))
-    reached = torch.zeros(problem.image_shape[0], dtype=torch.bool)
-    pairs = list(zip(problem.objective.names, terms, problem.objective.terms, strict=True))
-    is_activation = [isinstance(loss, ActivationMaximization) for _, _, (loss, _) in pairs]
-    for counts, (name, term, _) in zip(is_activation, pairs, strict=True):
-        gradient = _gradient(term, parameters)
+    tensors = [tensor for item in parameters.values() for tensor in item]
+    reached = torch.zeros(problem.count, dtype=torch.bool)
+    is_activation = [isinstance(loss, ActivationMaximization) for loss, _ in problem.objective.terms]
+    for counts, name, term in zip(is_activation, problem.objective.names, terms, strict=True):
+        gradient = _gradient(term, tensors)
         if not bool(torch.isfinite(term).all()):
             raise _non_finite(name, 1)
         if not bool(torch.isfinite(gradient).all()):
@@ -210,14 +467,12 @@ def _has_gradient(problem: Problem, parameters: tuple[Tensor, ...]) -> bool:
             raise _non_finite(blamed, 1)
         if counts or not any(is_activation):
             reached |= gradient.ne(0).any(1).cpu()
-    return bool(reached.all())
+    return reached
 
 
-def _gradient(term: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+def _gradient(term: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     """Return the gradient of one loss with respect to all parameters of each image, (N, M)."""
     if not term.requires_grad:
-        return torch.zeros(len(parameters[0]), 1)
-    gradients = torch.autograd.grad(
-        term.sum(), parameters, allow_unused=True, materialize_grads=True, retain_graph=True
-    )
+        return torch.zeros(len(tensors[0]), 1)
+    gradients = torch.autograd.grad(term.sum(), tensors, allow_unused=True, materialize_grads=True, retain_graph=True)
     return torch.cat([gradient.flatten(1) for gradient in gradients], 1)

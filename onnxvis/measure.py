@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from onnxvis.image_input import ImageInput
+from onnxvis.losses import Neuron, neuron_position
 from onnxvis.model import Model
 from onnxvis.oracle import Oracle
-from onnxvis.render import from_image
 from onnxvis.target import Target
 
 Array = np.ndarray[Any, Any]
@@ -24,7 +23,7 @@ class Measurement:
     """How strongly a unit answers to one picture.
 
     Attributes:
-        activation: Mean over positions, summed over the filters.
+        activation: Mean over positions, or one neuron; summed over the filters.
         by_filter: The same for each filter.
         output: Where the target has moved to the logits: what was asked for (probabilities), by filter; else ().
     """
@@ -39,53 +38,62 @@ class Meter:
     """Measures pictures through the original model.
 
     Attributes:
-        target: The unit.
-        image_input: How a picture becomes an input.
+        inputs: How images become inputs, by name.
         held: The model's other inputs.
         oracle: A session that observes the target and what was asked for.
         asked_axis: The channel axis of what was asked for.
+        neuron: The position that is looked at; None: the mean over all.
     """
 
-    target: Target
-    image_input: ImageInput
+    inputs: Mapping[str, ImageInput]
     held: Mapping[str, Array]
     oracle: Oracle
     asked_axis: int | None
+    neuron: Neuron
 
     @classmethod
     def of(
-        cls, model: Model, target: Target, image_input: ImageInput, held: Mapping[str, Array], extra: Sequence[str] = ()
+        cls,
+        model: Model,
+        target: Target,
+        inputs: Mapping[str, ImageInput],
+        held: Mapping[str, Array],
+        *,
+        neuron: Neuron = None,
+        extra: Sequence[str] = (),
     ) -> Meter:
         """Open a session on the original model; `extra` tensors are observed too."""
         tensors = list(dict.fromkeys([target.tensor, target.asked, *extra]))
         # A softmax keeps the axes: what holds the logits' classes holds those of its output too.
         same_rank = _rank(model, target.asked) == _rank(model, target.tensor)
         axis = model.channel_axes.get(target.asked, target.channel_axis if same_rank else None)
-        return cls(target, image_input, held, Oracle(model, tensors), axis)
+        return cls(inputs, held, Oracle(model, tensors), axis, neuron)
 
-    def feeds(self, images: Tensor) -> dict[str, Array]:
-        """Return the model's inputs for (N, C, H, W) pictures in [0, 1]; one picture fills a fixed batch."""
-        fed = self.image_input.preprocess.to_input(images.expand(self.image_input.image_shape))
-        return {**self.held, self.image_input.name: fed.detach().cpu().contiguous().numpy()}
+    def feeds(self, images: Mapping[str, Tensor]) -> dict[str, Array]:
+        """Return the model's inputs for one image each, (C, *spatial) in [0, 1]; one image fills a fixed batch."""
+        fed = {name: self.inputs[name].feed_one(image[None]) for name, image in images.items()}
+        return {**self.held, **{name: tensor.detach().cpu().contiguous().numpy() for name, tensor in fed.items()}}
 
-    def image(self, picture: Image.Image) -> Measurement:
-        """Measure an 8-bit picture."""
-        return self.values(from_image(picture, self.image_input.channels)[None])
+    def observe(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the original model on its inputs and return the observed tensors."""
+        return self.oracle.run({**self.held, **feeds})
 
-    def values(self, images: Tensor) -> Measurement:
-        """Measure (1, C, H, W) values in [0, 1]."""
-        found = self.oracle.run(self.feeds(images))
-        by_filter = _means(found[self.target.tensor], self.target.filters, self.target.channel_axis)
-        asked = _means(found[self.target.asked], self.target.filters, self.asked_axis) if self.target.moved else ()
+    def measure(self, found: Mapping[str, Array], target: Target) -> Measurement:
+        """Read a unit's activation off what was observed."""
+        by_filter = self._means(found[target.tensor], target.filters, target.channel_axis)
+        asked = self._means(found[target.asked], target.filters, self.asked_axis) if target.moved else ()
         return Measurement(sum(by_filter), by_filter, asked)
+
+    def _means(self, activation: Array, filters: tuple[int, ...], axis: int | None) -> tuple[float, ...]:
+        if self.neuron is not None:
+            position = neuron_position(activation.shape, self.neuron, axis)
+            for at, index in position.items():
+                activation = np.take(activation, [index], at)
+        if not filters or axis is None:
+            return (float(np.mean(activation, dtype=np.float64)),)
+        return tuple(float(np.mean(np.take(activation, index, axis), dtype=np.float64)) for index in filters)
 
 
 def _rank(model: Model, tensor: str) -> int | None:
     shape = model.spec(model.values[tensor]).shape
     return None if shape is None else len(shape)
-
-
-def _means(activation: Array, filters: tuple[int, ...], axis: int | None) -> tuple[float, ...]:
-    if not filters or axis is None:
-        return (float(np.mean(activation, dtype=np.float64)),)
-    return tuple(float(np.mean(np.take(activation, index, axis), dtype=np.float64)) for index in filters)

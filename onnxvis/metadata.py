@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from onnxvis.errors import SettingError
-from onnxvis.preprocess import LAYOUTS, PRESETS
+from onnxvis.preprocess import PRESETS, is_layout
 
 
 def recorded(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -65,6 +65,14 @@ def _one_of(names: Sequence[str], fold: Callable[[str], str]) -> Callable[[str],
     return read
 
 
+def _layout(text: str) -> str:
+    word = text.strip().upper()
+    if not is_layout(word):
+        message = "not a layout"
+        raise ValueError(message)
+    return word
+
+
 def _flag(text: str) -> bool:
     word = text.strip().lower()
     if word not in _FLAGS:
@@ -86,5 +94,5 @@ _KEYS: Mapping[str, Callable[[str], Any]] = {
     "mean": _floats,
     "std": _floats,
     "bgr": _flag,
-    "layout": _one_of(LAYOUTS, str.upper),
+    "layout": _layout,
 }

@@ -22,22 +22,64 @@ Filter = Annotated[
     typer.Option(
         "--filter",
         metavar="N|CLASS",
-        help="A filter's number or class name; several are maximized together. Default: the whole tensor.",
+        help="A filter's number or class name; several are maximized together. 0-15,20 or all: one picture for each. "
+        "Default: the whole tensor.",
     ),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="The PNG to write. Default: MODEL-NODE-FILTER.png here."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="The PNG (or .npy) to write; for many pictures their folder. Default: MODEL-NODE-FILTER.png here.",
+    ),
 ]
 Steps = Annotated[int, typer.Option(metavar="N", min=0, help="Steps of the optimizer.")]
 LearningRate = Annotated[float, typer.Option(metavar="X", help="Size of a step.")]
 Seed = Annotated[
     int, typer.Option(metavar="N", min=0, help="Of all random numbers: the same seed makes the same picture.")
 ]
-SeedImage = Annotated[Path | None, typer.Option(metavar="FILE", help="A picture to start from instead of noise.")]
+SeedImage = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A picture or .npy file to start from instead of noise.")
+]
+Neuron = Annotated[
+    str | None,
+    typer.Option(metavar="AT", help="One position instead of the mean over all: center, or Y,X."),
+]
+Minimize = Annotated[bool, typer.Option("--minimize", help="Make the activation as small as possible.")]
+Reach = Annotated[float | None, typer.Option(metavar="X", help="Make the activation this number.")]
+Backprop = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Replace the backward pass of rectifiers: guided or deconvnet."),
+]
+GradientModifier = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="absolute, invert, relu, small_values, or negate (the same as --minimize)."),
+]
+Input = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME=FILE", help="Hold another input at a .npy file or a number instead of zero."),
+]
+Patience = Annotated[
+    int | None, typer.Option(metavar="N", help="Stop when the loss has hardly fallen over so many steps.")
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Pictures that are optimized at once. Default: what fits into memory."),
+]
+Animation = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the run as an animated .gif or .webp, with step numbers.")
+]
+History = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the losses before each step as .json.")]
+Picture = Annotated[Path, typer.Argument(metavar="PICTURE", help="A PNG that onnxvis wrote.")]
+ReplayOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="The PNG to write. Default: PICTURE-replay.png beside it."),
+]
 Size = Annotated[
     str | None,
-    typer.Option(metavar="SIZE", help="224, or HEIGHTxWIDTH, in pixels, where the model leaves them open."),
+    typer.Option(metavar="SIZE", help="224, HEIGHTxWIDTH, LENGTH or DxHxW, where the model leaves them open."),
 ]
 Preprocess = Annotated[
     str | None,
@@ -58,11 +100,11 @@ Std = Annotated[str | None, typer.Option(metavar="X,X,X", help="Divided by, like
 Bgr = Annotated[bool | None, typer.Option("--bgr/--rgb", help="The order of the model's colors.")]
 Layout = Annotated[
     str | None,
-    typer.Option(metavar="AXES", help="NCHW, NHWC, CHW or HWC. Default: as the graph shows."),
+    typer.Option(metavar="AXES", help="The input's axes: NCHW, NHWC, NCW, NCDHW, NC... Default: as the graph shows."),
 ]
 Wrt = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="The input to optimize, of several; the others are held at zero."),
+    list[str] | None,
+    typer.Option(metavar="NAME", help="The input to optimize, or several. Default: the first picture."),
 ]
 ChannelAxis = Annotated[
     int | None,

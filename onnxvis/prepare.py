@@ -1,10 +1,9 @@
-"""Everything before the first step: find the unit, lower the model up to it, verify that, choose the preprocessing."""
+"""Everything before the first step, verified; and the runs that start from there."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,227 +12,297 @@ import torch
 from torch import Tensor
 
 from onnxvis.defaults import default_parameterization, default_transforms
-from onnxvis.errors import SettingError
-from onnxvis.graph import ancestors, inputs_of
-from onnxvis.image_input import ImageInput, find_image_input
-from onnxvis.losses import ActivationMaximization, Objective, Scene
-from onnxvis.lower import lower
-from onnxvis.maximize import OnStep, Problem, Run, maximize
+from onnxvis.engine import Engine, engine_for
+from onnxvis.errors import DeadUnitError, SettingError
+from onnxvis.gradients import modifier_of
+from onnxvis.graph import ancestors
+from onnxvis.image_input import ImageInput
+from onnxvis.maximize import Callback, Method, Problem, Run, Variable, maximize
 from onnxvis.measure import Measurement, Meter
+from onnxvis.memory import batch_size
 from onnxvis.model import Model
-from onnxvis.network import Network, check_gradient, check_weights, shapes_of
 from onnxvis.recipe import Recipe
-from onnxvis.render import from_image, read_png, to_image
-from onnxvis.result import Result, VisualizationInterrupted
-from onnxvis.seeds import SeedImage, seed_values
-from onnxvis.simplify import simplify
-from onnxvis.sizes import image_shapes, input_shapes
-from onnxvis.target import Target, resolve
-from onnxvis.tensors import zeros
-from onnxvis.truncate import truncate
+from onnxvis.result import Group, Part, Result, VisualizationInterrupted
+from onnxvis.seeds import HeldValue, SeedImage, seed_values
+from onnxvis.target import Target
+from onnxvis.units import Inputs, Pictures, Units, find_units
 from onnxvis.verify import Verification, compare, is_half, require
 
 Array = np.ndarray[Any, Any]
 
 _WOKEN = "the unit was silent at the usual start and woke up at {:g} times its contrast"
+_GREY_LEVELS = 255
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that is ready to start: everything found, lowered and verified.
+    """Runs that are ready to start: everything found, lowered and verified.
 
     Attributes:
-        model: The model.
+        units: The units, and the model lowered up to them.
         recipe: The settings, names as they were given, with what was chosen for the others.
-        target: The unit.
-        image_input: The input that holds the picture.
-        problem: What will be optimized.
-        meter: What measures the picture.
+        variables: How the optimized inputs are written as parameters.
+        meter: What measures the pictures.
         verification: How far torch and onnxruntime agree at the target, on the starting image.
-        seed_image: (C, H, W) in [0, 1], or None.
+        seed_image: (C, *spatial) in [0, 1], or None.
         left_out: Operators that the target does not need.
         notes: What was assumed or decided, a sentence each.
     """
 
-    model: Model
+    units: Units
     recipe: Recipe
-    target: Target
-    image_input: ImageInput
-    problem: Problem
+    variables: Mapping[str, Variable]
     meter: Meter
     verification: Verification
     seed_image: Tensor | None = field(repr=False)
     left_out: Mapping[str, int]
     notes: tuple[str, ...]
 
-    def run(self, on_step: OnStep | None = None) -> Result:
-        """Optimize the image and measure it; see `visualize`."""
-        run = maximize(
-            self.problem,
-            steps=self.recipe.steps,
-            learning_rate=self.recipe.learning_rate,
-            seed=self.recipe.seed,
-            seed_image=self.seed_image,
-            on_step=on_step,
+    @property
+    def model(self) -> Model:
+        """The model."""
+        return self.units.model
+
+    @property
+    def target(self) -> Target:
+        """The unit of the first picture."""
+        return self.units.targets[0]
+
+    @property
+    def image_input(self) -> ImageInput:
+        """The input that holds the picture."""
+        return next(iter(self.units.inputs.optimized.values()))
+
+    @property
+    def engine(self) -> Engine:
+        """The network for one image."""
+        units = self.units
+        return Engine(
+            network=units.network,
+            inputs=units.inputs.optimized,
+            outputs=units.outputs,
+            count=1,
+            unbatched=units.unbatched,
+            ascending=isinstance(self.recipe.backprop, str),
         )
-        result = self._result(run)
+
+    def problem(self, targets: Sequence[Target] | None = None) -> Problem:
+        """Return the optimization of one picture for each target; None: of the first."""
+        chosen = self.units.targets[:1] if targets is None else tuple(targets)
+        given = self.recipe.gradient_modifier
+        return Problem(
+            engine=engine_for(self.engine, len(chosen), self.units.widened),
+            variables=self.variables,
+            objective=self.units.objective,
+            filters=tuple(target.filters for target in chosen),
+            # Negating is minimizing, and has been done in the losses.
+            gradient_modifier=None if given in (None, "negate") else modifier_of(given),
+            device=self.units.device,
+        )
+
+    def batch_size(self, wanted: int | None = None) -> int:
+        """Return how many pictures are optimized at once: what is wanted, else what fits into memory."""
+        count = len(self.units.targets)
+        return min(wanted, count) if wanted is not None else batch_size(self.units.network, self.units.device, count)
+
+    def run(self, callbacks: Sequence[Callback] = ()) -> Result:
+        """Optimize the first picture and measure it; see `visualize`.
+
+        Raises:
+            VisualizationInterrupted: Ctrl-C; its `result` is what there was.
+        """
+        run, results = self._optimized(self.units.targets[:1], callbacks)
+        (result,) = results
+        if result is None:  # maximize refuses what has no gradient at all
+            message = f"{self.target} has no gradient."
+            raise DeadUnitError(message)
         if run.interrupted:
             raise VisualizationInterrupted(result)
         return result
 
-    def _result(self, run: Run) -> Result:
-        """Round to 8 bits and measure what a run gave."""
-        picture, start = to_image(run.image[0]), to_image(run.start[0])
-        measurement, before = self.meter.image(picture), self.meter.image(start)
-        return Result(
-            image=picture,
-            array=self.meter.feeds(from_image(picture, self.image_input.channels))[self.image_input.name],
-            activation=measurement.activation,
-            seed_activation=before.activation,
-            float_activation=self.meter.values(run.image[:1]).activation,
-            measurement=measurement,
-            seed_measurement=before,
-            history=tuple(dict(zip(run.losses, row, strict=True)) for row in run.history.mean(2).tolist()),
-            recipe=self.recipe,
-            target=self.target,
-            preprocess=str(self.image_input.preprocess),
-            verification=self.verification,
-            left_out=self.left_out,
-            notes=self.notes if run.contrast == 1 else (*self.notes, _WOKEN.format(run.contrast)),
-            interrupted=run.interrupted,
-            device=str(self.problem.device),
-            model_name=self.model.name,
-            model_sha256=self.model.sha256,
+    def run_all(self, batch: int | None = None, callbacks: Sequence[Callback] = ()) -> Iterator[list[Result | None]]:
+        """Optimize a picture for each target, some at once; None stands for units that are dead at every start.
+
+        Raises:
+            VisualizationInterrupted: Ctrl-C; the pictures of the batch under way are lost.
+        """
+        size = self.batch_size(batch)
+        for begin in range(0, len(self.units.targets), size):
+            targets = self.units.targets[begin : begin + size]
+            try:
+                run, results = self._optimized(targets, callbacks)
+            except DeadUnitError:
+                yield [None] * len(targets)
+                continue
+            yield results
+            if run.interrupted:
+                raise KeyboardInterrupt
+
+    def run_group(self, group: Group, callbacks: Sequence[Callback] = ()) -> Result:
+        """Optimize the pictures of a batch again, and return the one of them."""
+        _, results = self._optimized(self.units.targets, callbacks)
+        result = results[group.index]
+        if result is None:
+            message = f"{self.units.targets[group.index]} has no gradient at any start."
+            raise DeadUnitError(message)
+        return result
+
+    def _optimized(self, targets: Sequence[Target], callbacks: Sequence[Callback]) -> tuple[Run, list[Result | None]]:
+        problem = self.problem(targets)
+        seeds = {} if self.seed_image is None else {self.image_input.name: self.seed_image}
+        run = maximize(
+            problem, self._method(), seeds=[self.recipe.seed] * len(targets), seed_images=seeds, callbacks=callbacks
         )
+        reader = _Reader(self, run, targets)
+        return run, [None if run.contrasts[index] == 0 else reader.result(index) for index in range(len(targets))]
+
+    def _method(self) -> Method:
+        goals = [getattr(loss, "goal", None) for loss, _ in self.units.objective.terms]
+        return Method(
+            steps=self.recipe.steps,
+            learning_rate=self.recipe.learning_rate,
+            patience=self.recipe.patience,
+            settle=any(isinstance(goal, (int, float)) for goal in goals),
+        )
+
+
+class _Reader:
+    """Rounds and measures what a run gave."""
+
+    def __init__(self, prepared: Prepared, run: Run, targets: Sequence[Target]) -> None:
+        self.prepared, self.run, self.targets = prepared, run, targets
+        self.seen: tuple[dict[str, Tensor], dict[str, Array]] | None = None
+
+    def result(self, index: int) -> Result:
+        prepared, run, target = self.prepared, self.run, self.targets[index]
+        floats = {name: images[index] for name, images in run.images.items()}
+        starts = {name: self._written(name, images[index]) for name, images in run.starts.items()}
+        written = {name: self._written(name, image) for name, image in floats.items()}
+        feeds = prepared.meter.feeds(written)
+        measurement = self._measured(feeds, target)
+        exact = any(item.kind == "picture" for item in prepared.units.inputs.optimized.values())
+        raw = self._measured(prepared.meter.feeds(floats), target) if exact else measurement
+        terms = run.history[: run.steps[index], :, index]
+        filters = tuple(item.filters for item in self.targets)
+        woken = run.contrasts[index] != 1
+        return Result(
+            parts=tuple(
+                Part(item, feeds[name], written[name].numpy(), starts[name].numpy())
+                for name, item in prepared.units.inputs.optimized.items()
+            ),
+            activation=measurement.activation,
+            seed_activation=self._start(starts, target).activation,
+            float_activation=raw.activation,
+            measurement=measurement,
+            seed_measurement=self._start(starts, target),
+            history=tuple(dict(zip(run.losses, row, strict=True)) for row in terms.tolist()),
+            recipe=_named(prepared.recipe, target, alone=len(self.targets) == 1),
+            target=target,
+            preprocess=str(prepared.image_input.preprocess),
+            verification=prepared.verification,
+            left_out=prepared.left_out,
+            notes=(*prepared.notes, _WOKEN.format(run.contrasts[index])) if woken else prepared.notes,
+            interrupted=run.interrupted,
+            device=str(prepared.units.device),
+            model_name=prepared.model.name,
+            model_sha256=prepared.model.sha256,
+            group=None if len(self.targets) == 1 else Group(filters, index),
+        )
+
+    def _written(self, name: str, image: Tensor) -> Tensor:
+        """Round a picture to the 8 bits in which it will be written."""
+        if self.prepared.units.inputs.optimized[name].kind != "picture":
+            return image
+        return (image.clamp(0, 1) * _GREY_LEVELS).round() / _GREY_LEVELS
+
+    def _measured(self, feeds: Mapping[str, Array], target: Target) -> Measurement:
+        return self.prepared.meter.measure(self.prepared.meter.observe(feeds), target)
+
+    def _start(self, starts: dict[str, Tensor], target: Target) -> Measurement:
+        """Measure a start; pictures of one seed have the same."""
+        if self.seen is None or any(not torch.equal(starts[name], image) for name, image in self.seen[0].items()):
+            self.seen = (starts, self.prepared.meter.observe(self.prepared.meter.feeds(starts)))
+        return self.prepared.meter.measure(self.seen[1], target)
 
 
 def prepare(
     model: Model,
     recipe: Recipe,
     *,
+    pictures: Pictures | None = None,
     seed_image: SeedImage | None = None,
+    inputs: Mapping[str, HeldValue] | None = None,
     device: str = "auto",
 ) -> Prepared:
-    """Find the unit, lower the model up to it, and verify that against onnxruntime.
+    """Find the units, lower the model up to them, and verify that against onnxruntime.
+
+    Args:
+        model: The model.
+        recipe: The settings.
+        pictures: The filters of each picture, or "all"; None: one picture, of the recipe's filters.
+        seed_image: What to start from; None: what the recipe says.
+        inputs: What other inputs are held at, besides the recipe's.
+        device: "auto", "cpu" or "cuda".
 
     Raises:
         OnnxvisError: The model, the target or a setting is wrong; nothing has been optimized yet.
     """
-    chosen = _device(device)
-    unit = _lowered(model, recipe)
-    image_input = find_image_input(
-        unit.model,
-        unit.shapes,
-        wrt=recipe.wrt,
-        preset=recipe.preprocess,
-        overrides=recipe.preprocess_overrides,
+    units = find_units(model, recipe, _device(device), pictures=pictures, inputs=inputs)
+    found = units.inputs
+    picture = next(iter(found.optimized.values()))
+    image, described = seed_values(seed_image if seed_image is not None else recipe.seed_image, picture)
+    meter = Meter.of(
+        units.model, units.targets[0], found.optimized, found.held, neuron=recipe.neuron, extra=units.tensors
     )
-    check_weights(model, unit.network)
-    check_gradient(model, unit.network)
-    network = simplify(unit.network, channels_last=chosen.type == "cpu")
-    held = {
-        spec.name: zeros(spec.dtype, unit.shapes[spec.name])
-        for spec in model.inputs
-        if spec.name in unit.shapes and spec.name != image_input.name
-    }
-    image, described = seed_values(seed_image if seed_image is not None else recipe.seed_image, image_input)
-    meter = Meter.of(unit.model, unit.target, image_input, held, unit.tensors)
-    verification = _verified(unit, network, meter, image)
-    parameterization, transforms = recipe.parameterization, recipe.transforms
-    problem = Problem(
-        network=network.to(chosen),
-        activations={name: unit.tensors.index(tensor) for name, tensor in unit.names.items()},
-        objective=unit.objective,
-        image_name=image_input.name,
-        image_shape=image_input.image_shape,
-        preprocess=image_input.preprocess,
-        held={name: torch.from_numpy(array).to(chosen) for name, array in held.items()},
-        parameterization=default_parameterization(image_input.size) if parameterization is None else parameterization,
-        transforms=default_transforms(image_input.size) if transforms is None else transforms,
-        device=chosen,
-    )
+    verification = _verified(units, meter, image)
+    variables = {name: _variable(recipe, item) for name, item in found.optimized.items()}
     return Prepared(
-        model=model,
-        recipe=_resolved(recipe, image_input, problem, described),
-        target=unit.target,
-        image_input=image_input,
-        problem=problem,
+        units=units,
+        recipe=_resolved(recipe, found, variables[picture.name], described),
+        variables=variables,
         meter=meter,
         verification=verification,
         seed_image=image,
-        left_out=_left_out(model, unit.tensors),
-        notes=tuple(_notes(model, unit.target, image_input, held)),
+        left_out=_left_out(model, units.tensors),
+        notes=tuple(_notes(units, recipe)),
     )
 
 
-def _resolved(recipe: Recipe, image_input: ImageInput, problem: Problem, seed_image: str | None) -> Recipe:
+def _variable(recipe: Recipe, item: ImageInput) -> Variable:
+    return Variable(
+        image_shape=item.image_shape,
+        parameterization=default_parameterization(item.size)
+        if recipe.parameterization is None
+        else recipe.parameterization,
+        transforms=default_transforms(item.size) if recipe.transforms is None else recipe.transforms,
+    )
+
+
+def _resolved(recipe: Recipe, inputs: Inputs, picture: Variable, described: str | None) -> Recipe:
     """Write down what was chosen by default, so that the picture can be made again when defaults have changed."""
-    preprocess = image_input.preprocess
+    preprocess = next(iter(inputs.optimized.values())).preprocess
+    names = tuple(inputs.optimized)
+    # Inputs of several kinds have defaults of their own.
+    shared = len(names) == 1
     return dataclasses.replace(
         recipe,
-        seed_image=seed_image,
-        wrt=image_input.name,
+        seed_image=described,
+        inputs=inputs.named or None,
+        wrt=names[0] if shared else names,
         preprocess=None,
         range=preprocess.range,
         mean=preprocess.mean,
         std=preprocess.std,
         bgr=preprocess.bgr,
         layout=preprocess.layout,
-        parameterization=problem.parameterization,
-        transforms=problem.transforms,
+        parameterization=picture.parameterization if shared else recipe.parameterization,
+        transforms=picture.transforms if shared else recipe.transforms,
     )
 
 
-@dataclass(frozen=True)
-class _Unit:
-    """A target that has been found and lowered.
-
-    Attributes:
-        model: The model, with the shapes that lowering has found.
-        shapes: The shapes of the inputs that are needed.
-        target: What is maximized.
-        objective: The losses, tied to tensors.
-        names: The tensor for each name that losses use; "" is the target's.
-        tensors: The network's outputs.
-        network: The lowered model up to them.
-    """
-
-    model: Model
-    shapes: Mapping[str, tuple[int, ...]]
-    target: Target
-    objective: Objective
-    names: Mapping[str, str]
-    tensors: tuple[str, ...]
-    network: Network = field(repr=False)
-
-
-def _lowered(model: Model, recipe: Recipe) -> _Unit:
-    asked = resolve(model, recipe.node, logits=False).tensor
-    whole = lower(truncate(model, asked), None, _shapes(model, recipe, [asked]))
-    # The shapes that lowering has found tell channel axes that open sizes hide.
-    sized = model.at(shapes_of(whole))
-    target = resolve(sized, recipe.node, recipe.filters or None, channel_axis=recipe.channel_axis, logits=recipe.logits)
-    objective, names = _bound(sized, recipe, target)
-    tensors = tuple(dict.fromkeys(names.values()))
-    shapes = _shapes(model, recipe, tensors)
-    network = whole if tensors == (asked,) else lower(truncate(model, tensors), None, shapes)
-    return _Unit(sized, shapes, target, objective, names, tensors, network)
-
-
-def _shapes(model: Model, recipe: Recipe, tensors: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the inputs that some tensors are computed from."""
-    values = inputs_of(model.ir.graph, [model.values[tensor] for tensor in tensors])
-    needed = [str(value.name) for value in values]
-    given = {name: tuple(shape) for name, shape in (recipe.input_shapes or {}).items()}
-    if recipe.size is not None:
-        given = image_shapes(model, recipe.size, needed, recipe.wrt) | given
-    return input_shapes(model, given, needed)
-
-
-def measure_file(path: str | os.PathLike[str], prepared: Prepared) -> Measurement:
-    """Read a written PNG back and measure it through the original model."""
-    picture, _ = read_png(path)
-    return prepared.meter.image(picture)
+def _named(recipe: Recipe, target: Target, *, alone: bool) -> Recipe:
+    """Return the recipe of one of several pictures."""
+    return recipe if alone else dataclasses.replace(recipe, filters=target.labels or target.filters)
 
 
 def _device(name: str) -> torch.device:
@@ -246,40 +315,14 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def _bound(model: Model, recipe: Recipe, target: Target) -> tuple[Objective, dict[str, str]]:
-    """Tie losses to tensors: the objective, and the tensor for each name that a loss looks at besides the target."""
-    names: dict[str, str] = {"": target.tensor}
-    terms: list[tuple[Callable[[Scene], Tensor], float]] = []
-    for loss, weight in recipe.objective.terms:
-        if isinstance(loss, ActivationMaximization):
-            where = _unit_of(model, recipe, target, loss)
-            node = None if loss.node is None else where.tensor
-            terms.append(
-                (dataclasses.replace(loss, node=node, filters=where.filters, channel_axis=where.channel_axis), weight)
-            )
-            names[node or ""] = where.tensor
-        else:
-            node = getattr(loss, "node", None)
-            if node is not None:
-                names[node] = resolve(model, node, logits=False).tensor
-            terms.append((loss, weight))
-    return Objective(tuple(terms)), names
-
-
-def _unit_of(model: Model, recipe: Recipe, target: Target, loss: ActivationMaximization) -> Target:
-    if loss.node is not None:
-        return resolve(model, loss.node, loss.filters, channel_axis=loss.channel_axis, logits=recipe.logits)
-    if loss.filters is None:
-        return target
-    return resolve(model, recipe.node, loss.filters, channel_axis=recipe.channel_axis, logits=recipe.logits)
-
-
-def _verified(unit: _Unit, network: Network, meter: Meter, seed_image: Tensor | None) -> Verification:
-    shape = meter.image_input.image_shape
-    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    feeds = meter.feeds(noise if seed_image is None else seed_image)
-    report = compare(unit.model, network, unit.tensors, feeds, oracle=meter.oracle)
-    require(unit.model, report, unit.shapes, feeds)
+def _verified(units: Units, meter: Meter, seed_image: Tensor | None) -> Verification:
+    generator = torch.Generator().manual_seed(0)
+    images = {name: torch.rand(item.image_shape, generator=generator) for name, item in meter.inputs.items()}
+    if seed_image is not None:
+        images[next(iter(images))] = seed_image
+    feeds = meter.feeds(images)
+    report = compare(units.model, units.network, units.tensors, feeds, oracle=meter.oracle)
+    require(units.model, report, units.inputs.shapes, feeds)
     return report
 
 
@@ -292,16 +335,24 @@ def _left_out(model: Model, tensors: Sequence[str]) -> dict[str, int]:
     return counts
 
 
-def _notes(model: Model, target: Target, image_input: ImageInput, held: Mapping[str, Array]) -> list[str]:
+def _notes(units: Units, recipe: Recipe) -> list[str]:
     notes = []
+    target, inputs = units.targets[0], units.inputs
     if target.moved:
         notes.append(
             f"target moved before {target.asked_op} to the logits {target.name!r}, where the gradient does not vanish"
         )
-    if held:
-        notes.append(f"inputs held at zero: {', '.join(held)}")
-    if "assumed" in image_input.preprocess.source:
-        notes.append(f"preprocessing {image_input.preprocess}")
-    if is_half(model, [target.tensor]):
+    silent = [name for name in inputs.held if name not in inputs.named]
+    if silent:
+        notes.append(f"inputs held at zero: {', '.join(silent)}; --input changes it")
+    for number, (name, item) in enumerate(inputs.optimized.items()):
+        if "assumed" in item.preprocess.source:
+            which = "" if number == 0 else f" of {name}"
+            notes.append(f"preprocessing{which} {item.preprocess}")
+    if recipe.backprop is not None:
+        counts = ", ".join(f"{count} {op}" for op, count in sorted(units.network.replaced.items()))
+        kind = recipe.backprop if isinstance(recipe.backprop, str) else "replaced"
+        notes.append(f"{kind} backward pass of {counts}")
+    if is_half(units.model, [target.tensor]):
         notes.append("the file computes in half precision, torch in float32: half-precision gradients vanish")
     return notes

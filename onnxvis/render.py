@@ -1,4 +1,4 @@
-"""Between arrays and pictures: 8-bit images, PNG files, and the recipe inside them.
+"""Between arrays and files: 8-bit images, PNG files with the recipe inside them, and NumPy's own files.
 
 A picture that was written can be read back to the very numbers that were written.
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import struct
 import tempfile
+import tokenize
+import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +29,102 @@ from onnxvis.errors import InputError, OutputError
 
 KEY = "onnxvis"
 """The keyword under which a PNG's text holds the recipe, as JSON."""
+SUFFIXES = (".png", ".npy", ".json", ".gif", ".webp")
+"""What the name of a file may end in that `write_file` writes."""
 _RGB = 3
+_VOLUME = 4
+"""The number of axes of (C, D, H, W)."""
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 """What Pillow raises for files that are damaged or no pictures."""
+_NO_ARRAY = (OSError, SyntaxError, ValueError, EOFError, TypeError, OverflowError, RecursionError, tokenize.TokenError)
+"""What NumPy raises for files that are damaged or no arrays."""
+_GAP_LEVEL = 128
+_CHANNEL_GAP, _SLICE_GAP = 1, 3
+"""Pixels between the cells of a grid; slices that are grids of channels themselves stand farther apart."""
 
 
 def to_image(image: Tensor) -> Image.Image:
-    """Round (C, H, W) values in [0, 1] to an 8-bit image: grey, RGB, or else all channels side by side in grey."""
+    """Round values in [0, 1] to an 8-bit image that `from_image` can read back.
+
+    Cells stand row by row in a near-square grid, with gaps of mid-grey between them.
+
+    Args:
+        image: (C, H, W): RGB where C is 3, grey where it is 1, else a grid of the channels in grey. Or (C, D, H, W):
+            a grid of the D slices, each of them such a picture.
+    """
     levels = (image.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-    if len(levels) == _RGB:
-        return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
-    # (C, H, W) -> (H, C * W)
-    return Image.fromarray(levels.permute(1, 0, 2).flatten(1).contiguous().numpy())
+    if levels.ndim == _VOLUME:
+        # (C, D, H, W) -> (D, C, H, W)
+        slices = np.stack([_slice_levels(part) for part in levels.unbind(1)])
+        return Image.fromarray(_grid(slices, _slice_gap(len(levels))))
+    return Image.fromarray(_slice_levels(levels))
 
 
-def from_image(image: Image.Image, channels: int) -> Tensor:
-    """Return the (C, H, W) values in [0, 1] of an image that `to_image` made.
+def from_image(image: Image.Image, channels: int, depth: int | None = None) -> Tensor:
+    """Return the values in [0, 1] of an image that `to_image` made: (C, H, W), or with a depth (C, D, H, W).
 
     Raises:
-        InputError: The image does not have that many channels.
+        InputError: The image does not have the size of a grid of that many channels or slices.
     """
-    levels = torch.from_numpy(np.array(image.convert("RGB" if channels == _RGB else "L")))
-    if channels == _RGB:
-        return levels.permute(2, 0, 1).float() / 255
-    if levels.shape[1] % channels:
-        message = f"A picture {levels.shape[1]} pixels wide does not hold {channels} channels side by side."
-        raise InputError(message, width=levels.shape[1], channels=channels)
-    return levels.reshape(len(levels), channels, -1).permute(1, 0, 2).float() / 255
+    levels = np.array(image.convert("RGB" if channels == _RGB else "L"))
+    if depth is None:
+        values = _channel_levels(levels, channels)
+    else:
+        slices = _cells(levels, depth, _slice_gap(channels), "slices")
+        values = np.stack([_channel_levels(part, channels) for part in slices], axis=1)
+    return torch.from_numpy(np.ascontiguousarray(values)).float() / 255
+
+
+def _slice_levels(levels: Tensor) -> np.ndarray[Any, Any]:
+    """Lay the channels (C, H, W) out as the pixels of a picture: (H, W, 3), or else grey (H, W)."""
+    if len(levels) == _RGB:
+        return np.ascontiguousarray(levels.permute(1, 2, 0).numpy())
+    return _grid(levels.numpy(), _CHANNEL_GAP)
+
+
+def _channel_levels(levels: np.ndarray[Any, Any], channels: int) -> np.ndarray[Any, Any]:
+    """Undo `_slice_levels`."""
+    return levels.transpose(2, 0, 1) if channels == _RGB else _cells(levels, channels, _CHANNEL_GAP, "channels")
+
+
+def _slice_gap(channels: int) -> int:
+    return _CHANNEL_GAP if channels in (1, _RGB) else _SLICE_GAP
+
+
+def _grid_shape(count: int) -> tuple[int, int]:
+    """Return the rows and columns of the near-square grid of so many cells, wide rather than high."""
+    columns = math.isqrt(count - 1) + 1
+    return -(-count // columns), columns
+
+
+def _grid(cells: np.ndarray[Any, Any], gap: int) -> np.ndarray[Any, Any]:
+    """Lay (count, H, W, ...) out as one picture, row by row."""
+    rows, columns = _grid_shape(len(cells))
+    padded = np.pad(
+        cells,
+        [(0, rows * columns - len(cells)), (0, gap), (0, gap), *[(0, 0)] * (cells.ndim - 3)],
+        constant_values=_GAP_LEVEL,
+    )
+    height, width, *rest = padded.shape[1:]
+    # (rows * columns, H, W) -> (rows, H, columns, W) -> (rows * H, columns * W)
+    laid_out = padded.reshape(rows, columns, height, width, *rest).swapaxes(1, 2)
+    picture = laid_out.reshape(rows * height, columns * width, *rest)
+    return np.ascontiguousarray(picture[: len(picture) - gap, : picture.shape[1] - gap])
+
+
+def _cells(picture: np.ndarray[Any, Any], count: int, gap: int, what: str) -> np.ndarray[Any, Any]:
+    """Undo `_grid`; the error calls the cells by what they are."""
+    rows, columns = _grid_shape(count)
+    height, width = picture.shape[0] + gap, picture.shape[1] + gap
+    if height % rows or width % columns or min(height // rows, width // columns) <= gap:
+        size = f"{picture.shape[1]}x{picture.shape[0]} pixels"
+        message = f"A picture of {size} does not hold {count} {what} as a grid of {columns}x{rows}."
+        raise InputError(message, size=picture.shape[:2], count=count)
+    rest = picture.shape[2:]
+    padded = np.pad(picture, [(0, gap), (0, gap), *[(0, 0)] * len(rest)])
+    # (rows * H, columns * W) -> (rows, H, columns, W) -> (rows, columns, H, W)
+    cells = padded.reshape(rows, height // rows, columns, width // columns, *rest).swapaxes(1, 2)
+    return cells.reshape(rows * columns, *cells.shape[2:])[:count, : height // rows - gap, : width // columns - gap]
 
 
 def read_photo(path: str | os.PathLike[str], channels: int, size: tuple[int, int]) -> Tensor:
@@ -121,18 +193,58 @@ def read_png(path: str | os.PathLike[str]) -> tuple[Image.Image, dict[str, Any]]
     return copied, recipe
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Find out beforehand whether a file can be written.
+def npy_bytes(array: np.ndarray[Any, Any]) -> bytes:
+    """Encode an array of numbers as a .npy file.
 
     Raises:
-        OutputError: It cannot, or its name does not end in .png.
+        ValueError: The array holds Python objects.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def read_array(path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
+    """Read a .npy file of real numbers or truth values; nothing in it is ever executed.
+
+    Raises:
+        InputError: The file is missing, damaged, no .npy file, or holds something else.
+    """
+    remedy = "Give a file that numpy.save wrote from an array of numbers."
+    try:
+        with Path(path).open("rb") as file, warnings.catch_warnings():
+            # What NumPy merely frowns upon, such as files of Python 2, is of no interest to the user.
+            warnings.simplefilter("ignore")
+            array: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
+    except FileNotFoundError:
+        message = f"No array {str(path)!r}. Check the path. {remedy}"
+        raise InputError(message, path=Path(path)) from None
+    except (*_NO_ARRAY, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        message = f"Cannot read {str(path)!r} as a .npy file: {reason}. {remedy}"
+        raise InputError(message, path=Path(path)) from error
+    if array.dtype.kind not in "biuf":
+        message = f"{str(path)!r} holds {array.dtype} values. {remedy}"
+        raise InputError(message, path=Path(path), dtype=str(array.dtype))
+    return array
+
+
+def check_writable(path: str | os.PathLike[str], suffixes: Sequence[str] = (".png",)) -> None:
+    """Find out beforehand whether a file can be written.
+
+    Args:
+        path: The file.
+        suffixes: What its name may end in, in lower case.
+
+    Raises:
+        OutputError: It cannot, or its name ends in something else.
     """
     target = Path(path)
-    if target.suffix.lower() != ".png":
-        message = (
-            f"Cannot write {str(target)!r}: pictures are PNG files, which keep every value. Let the name end in .png."
-        )
-        raise OutputError(message, path=target)
+    if target.suffix.lower() not in suffixes:
+        allowed = " or ".join(filter(None, [", ".join(suffixes[:-1]), suffixes[-1]]))
+        why = "pictures are PNG files, which keep every value. " if tuple(suffixes) == (".png",) else ""
+        message = f"Cannot write {str(target)!r}: {why}Let the name end in {allowed}."
+        raise OutputError(message, path=target, suffixes=tuple(suffixes))
     folder = target.parent
     try:
         if target.is_dir():
@@ -155,10 +267,10 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file whole or not at all.
 
     Raises:
-        OutputError: It cannot be written; what was there before is still there.
+        OutputError: Its name ends in none of `SUFFIXES`, or it cannot be written; what was there before is still there.
     """
     target = Path(path)
-    check_writable(target)
+    check_writable(target, SUFFIXES)
     try:
         with _partial(target.parent) as partial:
             partial.write_bytes(content)

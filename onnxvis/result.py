@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
+import hashlib
 import html
+import json
 import os
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,11 +23,66 @@ import onnxruntime
 import torch
 from PIL import Image
 
+from onnxvis.errors import OutputError
+from onnxvis.image_input import ImageInput
 from onnxvis.measure import Measurement
+from onnxvis.portrait import portrait
 from onnxvis.recipe import Recipe
-from onnxvis.render import png_bytes, write_file
+from onnxvis.render import (
+    check_writable,
+    from_image,
+    npy_bytes,
+    png_bytes,
+    read_array,
+    read_png,
+    write_file,
+)
 from onnxvis.target import Target
 from onnxvis.verify import Verification
+
+Array = np.ndarray[Any, Any]
+
+SUFFIXES = (".png", ".npy")
+"""How the name of a result may end."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One optimized input.
+
+    Attributes:
+        image_input: Which, and of what kind.
+        array: What the model is fed, float32, in the model's layout.
+        values: (C, *spatial) in [0, 1]; of a picture after rounding to 8 bits.
+        start: What it started from, likewise.
+    """
+
+    image_input: ImageInput
+    array: Array = field(repr=False)
+    values: Array = field(repr=False)
+    start: Array = field(repr=False)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether a PNG holds it exactly; other kinds need a .npy file, and get a figure beside."""
+        return self.image_input.kind == "picture"
+
+    def picture(self, title: str = "") -> Image.Image:
+        """Draw it: a picture as it is, a volume as its slices, a signal or features as a plot with a title."""
+        return portrait(self.image_input, self.values, start=self.start, title=title)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The batch in which a picture was optimized: rounding depends on it.
+
+    Attributes:
+        filters: Those of each picture.
+        index: Which of them this picture is.
+    """
+
+    filters: tuple[tuple[int, ...], ...]
+    index: int
 
 
 @dataclass(frozen=True)
@@ -31,12 +90,11 @@ class Result:
     """A picture, and what it does to the model. Shows itself in a notebook.
 
     Attributes:
-        image: The 8-bit picture.
-        array: The model's input that this picture makes, float32, in the model's layout: the activation is of this.
-        activation: How strongly the unit answers to the 8-bit picture, by onnxruntime through the original model: the
-            mean over all positions, summed over the filters.
-        seed_activation: The same for the 8-bit picture that the run started from.
-        float_activation: The same for the picture before rounding to 8 bits.
+        parts: The optimized inputs; the first is the picture.
+        activation: How strongly the unit answers to what is written, by onnxruntime through the original model: the
+            mean over all positions (or one neuron), summed over the filters. Pictures are written with 8 bits.
+        seed_activation: The same for what the run started from.
+        float_activation: The same before rounding to 8 bits.
         measurement: The activation by filter, and the output (a probability) where the target has moved to the logits.
         seed_measurement: The same for the start.
         history: The weighted losses before each step, by name.
@@ -50,10 +108,10 @@ class Result:
         device: Where it was computed.
         model_name: The file's name.
         model_sha256: The checksum of the file and its weights.
+        group: The batch that it was made in; None: alone.
     """
 
-    image: Image.Image = field(repr=False)
-    array: np.ndarray[Any, Any] = field(repr=False)
+    parts: tuple[Part, ...] = field(repr=False)
     activation: float
     seed_activation: float
     float_activation: float
@@ -70,15 +128,53 @@ class Result:
     device: str
     model_name: str
     model_sha256: str = field(repr=False)
+    group: Group | None = field(default=None, repr=False)
+
+    @functools.cached_property
+    def image(self) -> Image.Image:
+        """The picture, 8-bit; a figure of it where the model's input is a signal, a volume or features."""
+        return self.parts[0].picture(str(self.target))
+
+    @property
+    def array(self) -> Array:
+        """The model's input that this picture makes, float32, in the model's layout: the activation is of this."""
+        return self.parts[0].array
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """All optimized inputs by name."""
+        return {part.image_input.name: part.array for part in self.parts}
+
+    def files(self, path: str | os.PathLike[str]) -> tuple[Path, ...]:
+        """Return the files that `save` writes: one for a picture, a .npy and a figure for other inputs."""
+        return tuple(written for written, _ in self._contents(Path(path)))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture as PNG, with the whole recipe in its text.
+        """Write the result, with the whole recipe in the PNG's text.
+
+        A picture is one PNG, or with a name that ends in .npy the array and a PNG beside. Signals, volumes and
+        features are a .npy file, as the model takes it, and a PNG with a figure of it. Further optimized inputs are
+        written beside, with their names.
 
         Raises:
-            OutputError: It cannot be written; nothing half-written is left.
+            OutputError: A file cannot be written; nothing half-written is left.
         """
-        write_file(path, self.png())
+        contents = list(self._contents(Path(path)))
+        for written, _ in contents:
+            check_writable(written, (written.suffix,))
+        for written, content in contents:
+            write_file(written, content())
         return Path(path)
+
+    def _contents(self, path: Path) -> Iterator[tuple[Path, Callable[[], bytes]]]:
+        if path.suffix.lower() not in SUFFIXES:
+            check_writable(path, SUFFIXES)
+        for number, part in enumerate(self.parts):
+            stem = path if number == 0 else path.with_name(f"{path.stem}-{_plain(part.image_input.name)}{path.suffix}")
+            if not part.is_picture or (number == 0 and path.suffix.lower() == ".npy"):
+                yield stem.with_suffix(".npy"), functools.partial(npy_bytes, part.array)
+            png = stem if path.suffix.lower() == ".png" else stem.with_suffix(".png")
+            yield png, self.png if number == 0 else functools.partial(png_bytes, part.picture(), {})
 
     def png(self) -> bytes:
         """Return the PNG file's bytes."""
@@ -92,6 +188,11 @@ class Result:
             "model": {"name": self.model_name, "sha256": self.model_sha256},
             "target": dataclasses.asdict(self.target),
             "preprocess": self.preprocess,
+            "inputs": {
+                part.image_input.name: {"shape": list(part.array.shape), "sha256": checksum(part.array)}
+                for part in self.parts
+            },
+            "group": None if self.group is None else dataclasses.asdict(self.group),
             "measured": {
                 "engine": self.verification.engine,
                 "activation": self.activation,
@@ -112,6 +213,11 @@ class Result:
             "versions": versions(),
         }
 
+    def history_json(self) -> str:
+        """Return the weighted losses before each step as JSON: lists by name."""
+        names = list(self.history[0]) if self.history else []
+        return json.dumps({name: [step[name] for step in self.history] for name in names}, indent=1)
+
     def _repr_png_(self) -> bytes:
         return self.png()
 
@@ -127,7 +233,8 @@ class Result:
         stopped = f", interrupted after {len(self.history)} steps" if self.interrupted else ""
         return (
             f"{self.model_name}: {self.target}: activation {self.seed_activation:.4g} -> {self.activation:.4g} "
-            f"({self.verification.engine}, on the 8-bit picture{stopped})"
+            f"({self.verification.engine}, on {'the 8-bit picture' if self.parts[0].is_picture else 'what is written'}"
+            f"{stopped})"
         )
 
 
@@ -137,6 +244,44 @@ class VisualizationInterrupted(KeyboardInterrupt):
     def __init__(self, result: Result) -> None:
         super().__init__("interrupted")
         self.result = result
+
+
+def check_written(result: Result, path: str | os.PathLike[str]) -> None:
+    """Read what was written back, and make sure that it is to the bit what was measured.
+
+    Raises:
+        OutputError: It is not: the disk has lost something.
+    """
+    for part, written in zip(result.parts, _main_files(result, Path(path)), strict=True):
+        if written.suffix.lower() == ".npy":
+            same = np.array_equal(read_array(written), part.array)
+        else:
+            image, _ = read_png(written)
+            same = np.array_equal(from_image(image, part.image_input.channels).numpy(), part.values)
+        if not same:
+            message = f"{str(written)!r} does not hold what was written: check the disk, and write again."
+            raise OutputError(message, path=written)
+
+
+def _main_files(result: Result, path: Path) -> list[Path]:
+    """Return for each optimized input the file that holds its numbers."""
+    found = []
+    files = list(result.files(path))
+    for number, part in enumerate(result.parts):
+        has_array = not part.is_picture or (number == 0 and path.suffix.lower() == ".npy")
+        found.append(files.pop(0))
+        if has_array:
+            files.pop(0)
+    return found
+
+
+def checksum(array: Array) -> str:
+    """Return the SHA-256 of an array's numbers: equal where two results are the same to the bit."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.]+", "_", name).strip("_.") or "input"
 
 
 def versions() -> dict[str, str]:

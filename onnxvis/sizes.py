@@ -50,27 +50,47 @@ def input_shapes(
 
 
 def image_shapes(
-    model: Model, size: tuple[int, int], names: Iterable[str], wrt: str | None = None
+    model: Model, size: tuple[int, ...], names: Iterable[str], wrt: Sequence[str] = ()
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the image inputs at a size of (height, width) pixels.
+    """Return the shapes of the optimized inputs at some spatial size.
 
     Args:
         model: The model.
-        size: The wanted (height, width).
+        size: (height, width) in pixels, (length,), (depth, height, width); one number for all of them.
         names: The inputs to look at.
-        wrt: The one to give the size to; None: all whose size is open, else the first image.
+        wrt: Those to give the size to; (): all pictures whose size is open, else the first; without any picture the
+            inputs that have as many open dimensions.
 
     Raises:
-        InputError: None of them is an image.
+        InputError: It fits none of them.
         UnknownSizeError: An input's number of channels is open too.
     """
-    wanted = set(names) if wrt is None else {wrt}
-    images = [spec for spec in model.inputs if spec.name in wanted and _takes_size(spec)]
-    if not images:
-        message = f"Size {size[0]}x{size[1]} fits no input of {model.name}: none is an image (N, C, H, W)."
+    wanted = set(wrt or names)
+    specs = [spec for spec in model.inputs if spec.name in wanted and spec.is_float and spec.shape is not None]
+    images = [spec for spec in specs if _takes_size(spec)] if len(size) <= len("HW") else []
+    if images:
+        pair = (size[0], size[-1])
+        is_open = [spec for spec in images if any(not isinstance(dim, int) for dim in (spec.shape or ())[1:])]
+        return {spec.name: _sized(spec, pair) for spec in is_open or images[:1]}
+    filled = {spec.name: shape for spec in specs if (shape := _filled(spec, size)) is not None}
+    if not filled:
+        listed = ", ".join(map(str, specs)) or "none of floats"
+        message = (
+            f"Size {'x'.join(map(str, size))} fits no input of {model.name}: {listed}. Give input_shapes= in Python."
+        )
         raise InputError(message, size=size)
-    is_open = [spec for spec in images if any(not isinstance(dim, int) for dim in (spec.shape or ())[1:])]
-    return {spec.name: _sized(spec, size) for spec in is_open or images[:1]}
+    return filled
+
+
+def _filled(spec: TensorSpec, size: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Put sizes in place of the open dimensions after the batch, if there are as many."""
+    dims = list(spec.shape or ())
+    is_open = [axis for axis, dim in enumerate(dims) if not isinstance(dim, int) and (axis > 0 or len(dims) == 1)]
+    if not is_open or len(size) not in (1, len(is_open)):
+        return None
+    for axis, given in zip(is_open, size if len(size) > 1 else size * len(is_open), strict=True):
+        dims[axis] = given
+    return tuple(dim if isinstance(dim, int) else 1 for dim in dims)
 
 
 def _takes_size(spec: TensorSpec) -> bool:

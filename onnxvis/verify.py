@@ -116,8 +116,9 @@ def verify(
         model: A path, bytes, `ModelProto` or `Model`.
         node: The tensor to compare, by any name that `--node` takes; None: every float tensor computed from the inputs.
         input_shapes: Shapes where the file leaves sizes open.
-        inputs: Arrays by input name. Others are noise, always the same: uniform over the range of pixels, preprocessed,
-            for an image, else standard normal; integers are zero.
+        inputs: Arrays by input name. Others are noise, always the same: uniform over the range that the input seems
+            to be made for; integers are zero. Integers and flags that are given are known beforehand: a branch that
+            they decide is taken.
         tolerance: Largest relative error; default 1e-4, 1e-2 for a model that computes in half precision.
 
     Raises:
@@ -127,7 +128,7 @@ def verify(
     if node is None:
         return _verified_all(loaded, list(loaded.float_values), input_shapes, inputs or {}, tolerance)
     asked = resolve(loaded, node, logits=False).tensor
-    network = lower(loaded, [asked], input_shapes)
+    network = lower(loaded, [asked], input_shapes, constants=_flags(inputs or {}))
     feeds = _feeds(loaded, [asked], input_shapes, inputs or {})
     report = compare(loaded, network, [asked], feeds, tolerance=tolerance)
     first = None if report.ok else _first_divergence(loaded, asked, input_shapes, feeds, report)
@@ -157,7 +158,7 @@ def _verified_all(
         names, skipped = _split(model, values, blocked)
         try:
             # Where nothing can be compared, lowering the outputs says why.
-            network = lower(model, names or None, input_shapes)
+            network = lower(model, names or None, input_shapes, constants=_flags(inputs))
         except (DataDependentShapeError, UnsupportedOpError) as error:
             node = (
                 model.values[error.details["value"]].producer() if error.details.get("value") in model.values else None
@@ -264,6 +265,11 @@ def _feeds(
     return {name: np.asarray(given.get(name, noise[name])) for name in needed}
 
 
+def _flags(inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Pick the inputs that are no floats: what they decide is known beforehand."""
+    return {name: array for name, array in inputs.items() if np.asarray(array).dtype.kind not in "fV"}
+
+
 def _noise(
     model: Model,
     name: str,
@@ -278,8 +284,8 @@ def _noise(
     with contextlib.suppress(InputError, SettingError):
         # Far from the range that a model is made for, onnxruntime's own rounding is coarse.
         image_input = find_image_input(model, shapes, wrt=name)
-        pixels = torch.from_numpy(generator.random(image_input.image_shape, np.float32))
-        noise = image_input.preprocess.to_input(pixels).contiguous().numpy()
+        pixels = torch.from_numpy(generator.random((image_input.copies, *image_input.image_shape), np.float32))
+        noise = image_input.feed(pixels).contiguous().numpy()
     # Both sides must get the very same numbers.
     return noise.astype(np.float16).astype(np.float32) if spec.dtype in ("FLOAT16", "BFLOAT16") else noise
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Iterable, Mapping
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
+from onnxvis.callbacks import finish
 from onnxvis.errors import SettingError
 from onnxvis.losses import as_objective
-from onnxvis.maximize import OnStep
+from onnxvis.maximize import Callback
 from onnxvis.model import load
 from onnxvis.prepare import prepare
 from onnxvis.recipe import Recipe
 from onnxvis.result import Result
-from onnxvis.seeds import SeedImage
+from onnxvis.seeds import HeldValue, SeedImage
 from onnxvis.target import Filters
 
 
@@ -25,9 +27,10 @@ def visualize(
     *,
     recipe: Recipe | None = None,
     seed_image: SeedImage | None = None,
+    inputs: Mapping[str, HeldValue] | None = None,
     losses: Any = None,
     device: str = "auto",
-    on_step: OnStep | None = None,
+    callbacks: Sequence[Callback] | Callback = (),
     **settings: Any,
 ) -> Result:
     """Make a picture of what a unit looks for, and measure it by onnxruntime.
@@ -37,21 +40,95 @@ def visualize(
         node: The layer, by any name that finds it; None: the first output.
         filter: A filter's number or class name, or several that are maximized together; None: the whole tensor.
         recipe: Settings to start from; the other arguments change it.
-        seed_image: What to start from: a picture's path, or an array (H, W), (H, W, C) or (C, H, W), uint8 in 0 to 255
-            or floats in [0, 1]; None: noise.
+        seed_image: What to start from: the path of a picture or a .npy file, or an array. Pictures are (H, W),
+            (H, W, C) or (C, H, W), uint8 in 0 to 255 or floats in [0, 1]; signals, volumes and features are arrays as
+            the model takes them. None: noise.
+        inputs: What the inputs that are not optimized are held at, by name: numbers, paths of .npy files, arrays.
         losses: A loss, a sum of losses, or a list of (loss, weight); None: the activation, and what `tv_weight` and
             `lp_weight` say.
         device: "auto", "cpu" or "cuda".
-        on_step: Called after each step with its number and the value of each loss.
+        callbacks: Called after each step with a `Step`.
         **settings: Any field of `Recipe`.
 
     Raises:
         OnnxvisError: The model, the target or a setting is wrong; see `onnxvis.errors`.
         VisualizationInterrupted: Ctrl-C; its `result` is what there was.
     """
-    loaded = load(model)
-    prepared = prepare(loaded, _recipe(recipe, node, filter, losses, settings), seed_image=seed_image, device=device)
-    return prepared.run(on_step)
+    wanted = _recipe(recipe, node, filter, losses, settings)
+    prepared = prepare(load(model), wanted, seed_image=seed_image, inputs=inputs, device=device)
+    called = [callbacks] if callable(callbacks) else list(callbacks)
+    try:
+        return prepared.run(called)
+    finally:
+        finish(called)
+
+
+def visualize_filters(
+    model: Any,
+    node: str | None = None,
+    filters: Iterable[Any] | str = "all",
+    *,
+    recipe: Recipe | None = None,
+    seed_image: SeedImage | None = None,
+    inputs: Mapping[str, HeldValue] | None = None,
+    losses: Any = None,
+    device: str = "auto",
+    batch: int | None = None,
+    callbacks: Sequence[Callback] | Callback = (),
+    **settings: Any,
+) -> list[Result | None]:
+    """Make one picture for each filter of a layer, some at once; each is what it would be alone, but for rounding.
+
+    Args:
+        model: A path, bytes, `ModelProto` or `Model`.
+        node: The layer, by any name that finds it; None: the first output.
+        filters: Numbers or class names, one for each picture (a list of several: maximized together in one picture),
+            a text such as "0-15,20", or "all".
+        recipe: Settings to start from; the other arguments change it.
+        seed_image: What all start from; see `visualize`.
+        inputs: What the inputs that are not optimized are held at.
+        losses: As for `visualize`.
+        device: "auto", "cpu" or "cuda".
+        batch: How many pictures are optimized at once; None: as many as fit into memory, 16 on a CPU.
+        callbacks: Called after each step of each batch with a `Step`.
+        **settings: Any field of `Recipe`.
+
+    Returns:
+        list: The results in order; None for a unit that is dead at every start.
+
+    Raises:
+        OnnxvisError: The model, the target or a setting is wrong; see `onnxvis.errors`.
+    """
+    wanted = _recipe(recipe, node, None, losses, settings)
+    if batch is not None and batch < 1:
+        message = f"batch must be at least 1, not {batch}."
+        raise SettingError(message, batch=batch)
+    pictures = pictures_of(filters) if isinstance(filters, str) else tuple(_filters(item) for item in filters)
+    if pictures is None or len(pictures) == 0:
+        message = f"filters is 'all', a text such as '0-15,20', or a list, not {filters!r}."
+        raise SettingError(message, filters=filters)
+    prepared = prepare(load(model), wanted, pictures=pictures, seed_image=seed_image, inputs=inputs, device=device)
+    called = [callbacks] if callable(callbacks) else list(callbacks)
+    try:
+        return [result for some in prepared.run_all(batch, called) for result in some]
+    finally:
+        finish(called)
+
+
+def pictures_of(text: str) -> tuple[tuple[int | str, ...], ...] | Literal["all"] | None:
+    """Read "all", or numbers and ranges such as "0-15,20": one picture for each; None: it is none of these."""
+    if text == "all":
+        return "all"
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text) or not re.search("[-,]", text):
+        return None
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if last and int(last) < int(first):
+            message = f"The range {part!r} of filters is empty: write the lower number first."
+            raise SettingError(message, filters=text)
+        found += range(int(first), int(last or first) + 1)
+    return tuple((index,) for index in dict.fromkeys(found))
 
 
 def _recipe(
@@ -66,7 +143,9 @@ def _recipe(
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
     if isinstance(changes.get("size"), int):
-        changes["size"] = (changes["size"], changes["size"])
+        changes["size"] = (changes["size"],)
+    if isinstance(changes.get("neuron"), int):
+        changes["neuron"] = (changes["neuron"],)
     for name in ("mean", "std"):
         if isinstance(changes.get(name), (int, float)):
             changes[name] = (float(changes[name]),)

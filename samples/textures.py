@@ -278,3 +278,20 @@ def draw_melted(rng: Generator) -> NDArray[np.float32]:
 def draw_spoiled(rng: Generator, count: int) -> NDArray[np.float32]:
     """Draw `count` images that have the parts of a texture and are none: (count, 3, 64, 64)."""
     return np.stack([(draw_overlaid if rng.integers(2) else draw_melted)(rng) for _ in range(count)])
+
+
+def grey(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take the brightness of RGB images (N, 3, H, W): (N, 1, H, W), with the weights of ITU-R BT.601."""
+    weights = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
+    return np.asarray(np.sum(images * weights, axis=1, keepdims=True))
+
+
+def draw_grey_batch(rng: Generator, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Draw `count` textures of random classes: grey images (count, 1, 64, 64) and class indices (count,)."""
+    images, labels = draw_batch(rng, count)
+    return grey(images), labels
+
+
+def draw_grey_spoiled(rng: Generator, count: int) -> NDArray[np.float32]:
+    """Draw `count` grey images that have the parts of a texture and are none: (count, 1, 64, 64)."""
+    return grey(draw_spoiled(rng, count))

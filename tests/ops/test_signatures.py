@@ -94,7 +94,7 @@ def same(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, float):
         return math.isclose(found, wanted, rel_tol=1e-6)
     if isinstance(wanted, list):
-        return tuple(found) == tuple(wanted)
+        return len(found) == len(wanted) and all(map(same, found, wanted))
     if isinstance(wanted, bytes):
         return found in {wanted.decode(), SYNONYMS.get(wanted.decode())}
     return bool(found == wanted)

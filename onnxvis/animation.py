@@ -1,0 +1,83 @@
+"""The pictures of a run as one moving picture, each with its label under it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from PIL import Image
+
+from onnxvis.figures import enlarged
+from onnxvis.sheets import captioned, stitch
+
+SUFFIXES = (".gif", ".webp")
+"""What the name of an animation may end in."""
+_HOLD = 2.0
+"""Seconds for which the last frame is shown in addition."""
+_LEAST_DURATION = 0.02
+"""Seconds; browsers play what is faster than this more slowly."""
+_LEAST_WIDTH = 96
+_COLORS = 256
+_SAMPLED = 16
+"""Frames from which the colors of all are chosen."""
+_QUALITY = 88
+"""Of WebP, in 0 to 100: no artifacts around the letters, and half the size of a GIF."""
+
+
+def animation_bytes(
+    frames: Sequence[Image.Image], labels: Sequence[str], suffix: str = ".gif", *, seconds: float = 4.0
+) -> bytes:
+    """Encode frames as an animated GIF or WebP that starts over when it has ended.
+
+    Small frames are enlarged by a whole factor. The last one is held for two seconds more.
+
+    Args:
+        frames: RGB or grey pictures of one size, at least one.
+        labels: One for each frame, such as "step 32", in a strip under it.
+        suffix: One of `SUFFIXES`, in upper or lower case.
+        seconds: How long all frames play, up to the last.
+
+    Raises:
+        ValueError: There is no frame, or they differ in size, or there is another number of labels, or the suffix is
+            another.
+    """
+    if not frames or len(labels) != len(frames) or len({frame.size for frame in frames}) != 1:
+        sizes = sorted({frame.size for frame in frames})
+        message = f"an animation needs frames of one size with one label each, not {sizes} with {len(labels)} labels"
+        raise ValueError(message)
+    pictures = [
+        captioned(enlarged(frame), label, least_width=_LEAST_WIDTH) for frame, label in zip(frames, labels, strict=True)
+    ]
+    duration = max(_LEAST_DURATION, seconds / len(frames))
+    # Seconds to milliseconds, in whole hundredths of a second, which is all that a GIF knows.
+    durations = [round(100 * each) * 10 for each in [duration] * (len(frames) - 1) + [duration + _HOLD]]
+    match suffix.lower():
+        case ".gif":
+            return _gif(pictures, durations)
+        case ".webp":
+            return _webp(pictures, durations)
+    message = f"an animation is one of {SUFFIXES}, not {suffix!r}"
+    raise ValueError(message)
+
+
+def _gif(pictures: Sequence[Image.Image], durations: Sequence[int]) -> bytes:
+    """Encode with one palette: with one for each frame, areas that stay as they are would flicker."""
+    palette = _palette(pictures)
+    first, *others = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=list(durations), loop=0, optimize=False)
+    return buffer.getvalue()
+
+
+def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Choose the colors that serve all frames best, from some of them and the last."""
+    every = -(-len(pictures) // _SAMPLED)
+    sampled = [*pictures[::every], pictures[-1]]
+    return stitch(sampled, margin=0).quantize(_COLORS, method=Image.Quantize.MEDIANCUT)
+
+
+def _webp(pictures: Sequence[Image.Image], durations: Sequence[int]) -> bytes:
+    first, *others = pictures
+    buffer = io.BytesIO()
+    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=list(durations), loop=0, quality=_QUALITY)
+    return buffer.getvalue()

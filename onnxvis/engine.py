@@ -1,0 +1,201 @@
+"""One network for several images at once, each independent of its neighbors.
+
+A model is lowered at the size of the batch where that gives for each image what the model gives for it alone; this is
+tried, not assumed. Where a constant shape or the order of the axes forbids it, the network for one image is mapped over
+the images by `torch.func.vmap`; where an operator forbids that too, the images go through it one after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from onnxvis.backprop import oriented
+from onnxvis.errors import OnnxvisError
+from onnxvis.image_input import ImageInput
+from onnxvis.network import Network
+
+Mode = Literal["whole", "vmap", "loop"]
+Images = Mapping[str, Tensor]
+
+_CHECKED = 3
+_TOLERANCE = 1e-3
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network for a number of images.
+
+    Attributes:
+        network: The lowered model: for one image, or in mode "whole" for all.
+        inputs: What is optimized, in any order; other inputs are constants of the network.
+        outputs: Which of the network's outputs each name means that losses use.
+        count: The number of images.
+        mode: How the images go through the network.
+        unbatched: Names of the outputs whose first axis is no batch.
+        ascending: Whether replaced backward passes see the gradient of the activation instead of the loss's.
+    """
+
+    network: Network = field(repr=False)
+    inputs: Mapping[str, ImageInput]
+    outputs: Mapping[str, int]
+    count: int
+    mode: Mode = "whole"
+    unbatched: frozenset[str] = frozenset()
+    ascending: bool = False
+
+    @property
+    def stacked(self) -> frozenset[str]:
+        """Names of the activations that have an axis for the images before those of the file."""
+        return self.unbatched if self.count > 1 else frozenset()
+
+    def __call__(self, images: Images) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Look at (N, C, *spatial) images in [0, 1] by input name.
+
+        Returns:
+            tuple: What the model was fed by input name, and the activations by the names that losses use; the images
+            along the first axis of each, if there are several.
+        """
+        names: Sequence[str] = self.network.input_names
+        views = tuple(images[name] for name in names)
+        run = _RUNS[self.mode]
+        fed: list[Tensor] = []
+
+        def looked(*arguments: Tensor) -> tuple[Tensor, ...]:
+            results, inputs = run(self, arguments)
+            fed.extend(tensor.detach() if self.ascending else tensor for tensor in inputs)
+            return results
+
+        results = oriented(looked, views) if self.ascending else looked(*views)
+        by_name = {name: self._batched(name, results[index]) for name, index in self.outputs.items()}
+        return dict(zip(names, fed, strict=True)), by_name
+
+    def _batched(self, name: str, result: Tensor) -> Tensor:
+        """Drop the file's own batch of one, after the axis of the images."""
+        if self.mode == "whole" or name in self.unbatched:
+            return result
+        return result.squeeze(1)
+
+    def alone(self, images: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Look at one image, (1, C, *spatial) for each input."""
+        fed = tuple(
+            self.inputs[name].feed_one(image) for name, image in zip(self.network.input_names, images, strict=True)
+        )
+        return _as_tuple(self.network(*fed)), fed
+
+
+def engine_for(single: Engine, count: int, widened: Callable[[int], Network] | None) -> Engine:
+    """Return an engine for a number of images, in the fastest mode that gives what one image alone gives.
+
+    Args:
+        single: The engine for one image.
+        count: The number of images.
+        widened: Lowers the model at a batch; None: that is not tried.
+    """
+    if count == 1:
+        return single
+    for mode in ("whole", "vmap"):
+        candidate = _candidate(single, count, mode, widened)
+        if candidate is not None and _agrees(candidate, single):
+            return candidate
+    return _with(single, single.network, count, "loop")
+
+
+def _candidate(single: Engine, count: int, mode: Mode, widened: Callable[[int], Network] | None) -> Engine | None:
+    if mode == "vmap":
+        return _with(single, single.network, count, mode)
+    if widened is None or single.unbatched:
+        return None
+    try:
+        return _with(single, widened(count), count, mode)
+    except OnnxvisError as error:
+        _log.debug("no lowering at a batch of %d: %s", count, error)
+        return None
+
+
+def _with(single: Engine, network: Network, count: int, mode: Mode) -> Engine:
+    return Engine(network, single.inputs, single.outputs, count, mode, single.unbatched, single.ascending)
+
+
+def _agrees(candidate: Engine, single: Engine) -> bool:
+    """Compare a batch with some of its images alone: activations, and gradients through them."""
+    generator = torch.Generator().manual_seed(0)
+    device = next((buffer.device for buffer in single.network.buffers()), torch.device("cpu"))
+    images = {
+        name: torch.rand((candidate.count, *item.image_shape), generator=generator).to(device)
+        for name, item in single.inputs.items()
+    }
+    checked = sorted({*range(_CHECKED - 1), candidate.count - 1})[:_CHECKED]
+    try:
+        together = _probed(candidate, images)
+        for index in checked:
+            alone = _probed(single, {name: batch[index : index + 1] for name, batch in images.items()})
+            if not all(_close(many[index], one[0]) for many, one in zip(together, alone, strict=True)):
+                return False
+    except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
+        # Whatever an operator has against a batch: there is another way.
+        _log.debug("mode %s fails: %s", candidate.mode, error)
+        return False
+    return True
+
+
+def _probed(engine: Engine, images: Images) -> list[Tensor]:
+    """Return the activations and the gradient of their sum, each image's in one row."""
+    variables = {name: image.clone().requires_grad_() for name, image in images.items()}
+    _, activations = engine(variables)
+    rows = [activation.reshape(engine.count, -1) for activation in activations.values()]
+    summed = torch.stack([row.sum() for row in rows if row.requires_grad]).sum()
+    gradients = torch.autograd.grad(summed, list(variables.values()), allow_unused=True, materialize_grads=True)
+    return [row.detach() for row in rows] + [gradient.flatten(1) for gradient in gradients]
+
+
+def _close(first: Tensor, second: Tensor) -> bool:
+    if first.shape != second.shape:
+        return False
+    error, scale = (first - second).norm(), second.norm()
+    return bool(error <= _TOLERANCE * scale)
+
+
+def _whole(engine: Engine, images: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    if engine.count == 1:
+        return engine.alone(images)
+    names = engine.network.input_names
+    fed = tuple(engine.inputs[name].feed(image) for name, image in zip(names, images, strict=True))
+    results = _as_tuple(engine.network(*fed))
+    for result in results:
+        if result.ndim == 0 or len(result) != engine.count:
+            message = f"a result of shape {tuple(result.shape)} is no batch of {engine.count}"
+            raise ValueError(message)
+    return results, fed
+
+
+def _vmap(engine: Engine, images: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def one(*image: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        return engine.alone([tensor[None] for tensor in image])
+
+    results, fed = torch.func.vmap(one)(*images)
+    return results, fed
+
+
+def _loop(engine: Engine, images: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    found = [engine.alone([tensor[index : index + 1] for tensor in images]) for index in range(engine.count)]
+    results = tuple(torch.stack(parts) for parts in zip(*(results for results, _ in found), strict=True))
+    fed = tuple(torch.stack(parts) for parts in zip(*(fed for _, fed in found), strict=True))
+    return results, fed
+
+
+_RUNS: Mapping[Mode, Callable[[Engine, Sequence[Tensor]], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]] = {
+    "whole": _whole,
+    "vmap": _vmap,
+    "loop": _loop,
+}
+
+
+def _as_tuple(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (result,) if isinstance(result, Tensor) else result

@@ -1,0 +1,125 @@
+"""Make a picture again from the recipe in its file, and tell whether it came out the same."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from onnxvis.errors import InputError
+from onnxvis.maximize import Callback
+from onnxvis.model import load
+from onnxvis.prepare import prepare
+from onnxvis.recipe import Recipe
+from onnxvis.render import read_png
+from onnxvis.result import Group, Result, checksum, versions
+from onnxvis.seeds import HeldValue, SeedImage
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A picture made again.
+
+    Attributes:
+        result: What came out.
+        same: Whether it is the same to the bit.
+        model_changed: Whether the model, or its weights, are not those that the picture was made of.
+        reasons: What is not as it was, a sentence each: the model, versions, the device.
+    """
+
+    result: Result
+    same: bool
+    model_changed: bool
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if self.same:
+            return "the same bits"
+        return "; ".join(("not the same bits", *self.reasons))
+
+
+def replay(
+    picture: str | os.PathLike[str],
+    model: Any,
+    *,
+    seed_image: SeedImage | None = None,
+    inputs: Mapping[str, HeldValue] | None = None,
+    device: str | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Replay:
+    """Make a picture again from the recipe in its file.
+
+    A picture that was made in a batch is made in that batch again, because rounding depends on it, and the number of
+    threads is set as it was while this runs.
+
+    Args:
+        picture: A PNG that onnxvis wrote.
+        model: A path, bytes, `ModelProto` or `Model`.
+        seed_image: What the picture started from, where the recipe does not hold it: an array has no file.
+        inputs: What inputs were held at, likewise.
+        device: "auto", "cpu" or "cuda"; None: as it was.
+        callbacks: Called after each step.
+
+    Raises:
+        InputError: The file holds no recipe, or one that needs what only Python can give.
+        OnnxvisError: The model, or the recipe on it.
+    """
+    _, text = read_png(picture)
+    try:
+        recipe = Recipe.from_dict(text["recipe"])
+        made_of, arrays, done = text["model"]["sha256"], text["inputs"], int(text["steps_done"])
+        group = _group(text.get("group"))
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"{str(picture)!r} holds a recipe of another version of onnxvis: {error} is missing or wrong."
+        raise InputError(message, path=picture) from error
+    if text.get("interrupted"):
+        recipe = dataclasses.replace(recipe, steps=done)
+    loaded = load(model)
+    changed = loaded.sha256 != made_of
+    pictures = None if group is None else group.filters
+    where = device or _available(str(text.get("device", "cpu")))
+    with _threads(text.get("threads")):
+        prepared = prepare(loaded, recipe, pictures=pictures, seed_image=seed_image, inputs=inputs, device=where)
+        result = prepared.run(callbacks) if group is None else prepared.run_group(group, callbacks)
+    found = {name: checksum(array) for name, array in result.arrays.items()}
+    same = found == {name: values["sha256"] for name, values in arrays.items()}
+    reasons = (f"the model has changed: {loaded.name} is not the file that the picture was made of",) if changed else ()
+    return Replay(result, same, changed, (*reasons, *_differences(text, result)))
+
+
+def _group(given: Any) -> Group | None:
+    if given is None:
+        return None
+    return Group(tuple(tuple(filters) for filters in given["filters"]), int(given["index"]))
+
+
+def _available(device: str) -> str:
+    kind = device.partition(":")[0]
+    return kind if kind == "cpu" or torch.cuda.is_available() else "cpu"
+
+
+@contextlib.contextmanager
+def _threads(count: Any) -> Iterator[None]:
+    """Compute with as many threads as before: sums are added up in another order otherwise."""
+    before = torch.get_num_threads()
+    if isinstance(count, int) and 0 < count != before:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def _differences(text: Mapping[str, Any], result: Result) -> Iterator[str]:
+    before, now = text.get("versions", {}), versions()
+    for name, version in now.items():
+        if name in before and before[name] != version:
+            yield f"{name} {before[name]} is now {version}"
+    if str(text.get("device")) != result.device:
+        yield f"it was made on {text.get('device')}, and now on {result.device}"

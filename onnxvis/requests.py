@@ -1,0 +1,138 @@
+"""From the words of the command line to settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxvis.errors import SettingError
+from onnxvis.images import Fourier, Parameterization, Pixel
+from onnxvis.losses import Goal, Neuron
+from onnxvis.recipe import Recipe
+from onnxvis.transforms import Jitter
+from onnxvis.units import Pictures
+from onnxvis.visualize import pictures_of
+
+_PARAMETERIZATIONS: Mapping[str, type[Fourier | Pixel]] = {"fourier": Fourier, "pixel": Pixel}
+
+
+def filters_of(words: Sequence[str]) -> tuple[tuple[str, ...], Pictures | None]:
+    """Return the filters that one picture shows together, and the filters of each picture where there are several.
+
+    Raises:
+        SettingError: A range stands beside other filters.
+    """
+    several = [pictures for word in words if (pictures := pictures_of(word)) is not None]
+    if not several:
+        return tuple(words), None
+    if len(words) > 1:
+        message = (
+            "A range of filters makes one picture for each, and stands alone: write --filter 0-15,20, or name those "
+            "that one picture shows together one by one."
+        )
+        raise SettingError(message, filters=tuple(words))
+    return (), several[0]
+
+
+def goal_of(minimize: bool, reach: float | None) -> Goal:  # noqa: FBT001 - as it comes from the command line
+    """Read --minimize and --reach."""
+    if minimize and reach is not None:
+        message = "--minimize and --reach contradict each other: give one of them."
+        raise SettingError(message)
+    return "minimize" if minimize else "maximize" if reach is None else reach
+
+
+def neuron_of(text: str | None) -> Neuron:
+    """Read "center", or one number for each spatial axis as 3,5."""
+    if text is None:
+        return None
+    if text.strip().lower() == "center":
+        return "center"
+    if not re.fullmatch(r"-?\d+([,x]-?\d+)*", text.strip()):
+        message = f"--neuron {text!r} is not understood. Write center, or one number for each spatial axis: 3,5."
+        raise SettingError(message, neuron=text)
+    return tuple(int(part) for part in re.split("[,x]", text.strip()))
+
+
+def wrt_of(names: Sequence[str] | None) -> str | tuple[str, ...] | None:
+    """Read one input or several."""
+    if not names:
+        return None
+    return names[0] if len(names) == 1 else tuple(names)
+
+
+def inputs_of(words: Sequence[str] | None) -> dict[str, str | float] | None:
+    """Read NAME=FILE.npy and NAME=NUMBER; names may hold "=" themselves.
+
+    Raises:
+        SettingError: A word is neither.
+    """
+    if not words:
+        return None
+    found: dict[str, str | float] = {}
+    for word in words:
+        name, equals, value = word.rpartition("=")
+        number = _number(value)
+        if not equals or not name or (number is None and Path(value).suffix.lower() != ".npy"):
+            message = f"--input {word!r} is not understood. Write NAME=FILE.npy or NAME=NUMBER."
+            raise SettingError(message, input=word)
+        found[name] = value if number is None else number
+    return found
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    # An integer input takes no 16000.0 by name alone.
+    return int(value) if value.is_integer() and "." not in text else value
+
+
+def size_of(text: str | None) -> tuple[int, ...] | None:
+    """Read 224, 240x320 or 16x32x32."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+([xX,]\d+){0,2}", text.strip()):
+        message = f"--size {text!r} is not understood. Write 224, or HEIGHTxWIDTH as 240x320."
+        raise SettingError(message, size=text)
+    return tuple(int(part) for part in re.split("[xX,]", text.strip()))
+
+
+def numbers_of(option: str, text: str | None, count: int | None = None) -> tuple[float, ...] | None:
+    """Read numbers with commas or blanks between them."""
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in re.split(r"[,\s]+", text.strip()))
+    except ValueError:
+        numbers = ()
+    if not numbers or (count is not None and len(numbers) != count):
+        example = {1: "8", 2: "0,255"}.get(count or 0, "0.485,0.456,0.406")
+        message = f"{option} {text!r} is not understood. Write {option}={example}"
+        raise SettingError(message, option=option, text=text)
+    return numbers
+
+
+def recipe_of(settings: Mapping[str, Any], parameterization: str | None, jitter: str | None) -> Recipe:
+    """Fill a recipe."""
+    recipe = Recipe(**settings, parameterization=_parameterization(parameterization))
+    if jitter is None:
+        return recipe
+    (offset,) = numbers_of("--jitter", jitter, 1) or (0.0,)
+    if not math.isfinite(offset) or (offset > 1 and offset != int(offset)):
+        message = f"--jitter {jitter!r} is not understood. Write whole pixels, 8, or a fraction of the size, 0.05."
+        raise SettingError(message, jitter=jitter)
+    transforms = () if offset == 0 else (Jitter(offset if offset < 1 else int(offset)),)
+    return dataclasses.replace(recipe, transforms=transforms)
+
+
+def _parameterization(name: str | None) -> Parameterization | None:
+    if name not in {*_PARAMETERIZATIONS, None}:
+        message = f"No parameterization {name!r}. There are {', '.join(_PARAMETERIZATIONS)}."
+        raise SettingError(message, parameterization=name)
+    return None if name is None else _PARAMETERIZATIONS[name]()

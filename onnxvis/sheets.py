@@ -1,0 +1,159 @@
+"""Many pictures of one size on one sheet, each with its label under it.
+
+What is drawn beside a picture never covers it, and what does not fit is cut off with an ellipsis.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from onnxvis.figures import enlarged
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_INK = "#202020"
+_LABEL_SIZE, _TITLE_SIZE = 13, 17
+_LEAST_TILE = 128
+"""Pixels of the longer side of a tile, at least; few pictures are shown larger."""
+_LEAST_TILE_OF_FEW = 224
+_FEW = 9
+_LEAST_WIDTH = 320
+"""Pixels that a title has at least."""
+_MARGIN = 8
+_MOST_PIXELS = 64_000_000
+"""Pixels of all tiles together; Pillow warns of pictures that have more than 89 million."""
+_MOST_LETTERS = 1000
+"""More letters than any sheet is wide."""
+
+
+def stitch(
+    pictures: Sequence[Image.Image], margin: int = 5, columns: int = 5, *, background: str = "white"
+) -> Image.Image:
+    """Lay pictures out row by row, with nothing but margins between them.
+
+    Args:
+        pictures: RGB or grey pictures of one size, at least one.
+        margin: Pixels between two neighbors; there is none at the edges.
+        columns: Pictures in a row, at most.
+        background: The color of the margins and of what the last row leaves open.
+
+    Returns:
+        An RGB picture.
+
+    Raises:
+        ValueError: There is no picture, or they differ in size, or there is less than one column.
+    """
+    width, height = _one_size(pictures)
+    if columns < 1 or margin < 0:
+        message = f"a grid has at least one column and no negative margin, not {columns} and {margin}"
+        raise ValueError(message)
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    sheet_size = (columns * (width + margin) - margin, rows * (height + margin) - margin)
+    sheet = Image.new("RGB", sheet_size, background)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        sheet.paste(picture.convert("RGB"), (column * (width + margin), row * (height + margin)))
+    return sheet
+
+
+def contact_sheet(
+    pictures: Sequence[Image.Image], labels: Sequence[str], *, title: str = "", columns: int | None = None
+) -> Image.Image:
+    """Show pictures in one grid on white, each with its label under it.
+
+    Small pictures are enlarged by a whole factor. Pictures that together would be too large to open are shrunk.
+
+    Args:
+        pictures: RGB or grey pictures of one size, at least one.
+        labels: One for each picture; each is cut off where its tile ends.
+        title: One line above them all.
+        columns: Tiles in a row; chosen by default, so that the sheet is near square and the last row almost full.
+
+    Returns:
+        An RGB picture.
+
+    Raises:
+        ValueError: There is no picture, or they differ in size, or there is another number of labels.
+    """
+    size = _one_size(pictures)
+    if len(labels) != len(pictures):
+        message = f"each picture needs one label; there are {len(pictures)} pictures and {len(labels)} labels"
+        raise ValueError(message)
+    tiles = [
+        captioned(_fitting(picture, len(pictures)), label, least_width=min(_LEAST_TILE, 2 * max(size)))
+        for picture, label in zip(pictures, labels, strict=True)
+    ]
+    grid = stitch(tiles, _MARGIN, _columns(len(tiles), tiles[0].size) if columns is None else columns)
+    sheet = ImageOps.expand(grid, _MARGIN, "white")
+    return _titled(sheet, title) if title else sheet
+
+
+def captioned(picture: Image.Image, label: str, *, least_width: int = 0) -> Image.Image:
+    """Add a white strip with a label under a picture, and white at its sides where it is narrower than `least_width`.
+
+    Returns:
+        An RGB picture whose size depends on the picture's alone.
+    """
+    font = ImageFont.load_default(_LABEL_SIZE)
+    width = max(picture.width, least_width)
+    tile = Image.new("RGB", (width, picture.height + _line_height(_LABEL_SIZE)), "white")
+    tile.paste(picture.convert("RGB"), ((width - picture.width) // 2, 0))
+    text = shortened(label, width, font)
+    ImageDraw.Draw(tile).text((width / 2, picture.height + 2), text, fill=_INK, font=font, anchor="ma")
+    return tile
+
+
+def shortened(text: str, width: float, font: _Font) -> str:
+    """Return a text as one line of at most `width` pixels in a font, cut off with an ellipsis where it is longer."""
+    # Half a surrogate pair, as in the name of a file that is not UTF-8, is no letter of any font.
+    line = " ".join(text[:_MOST_LETTERS].encode("utf-8", "replace").decode().split())
+    if len(text) <= _MOST_LETTERS and font.getlength(line) <= width:
+        return line
+    fitting = bisect.bisect_right(range(1, len(line) + 1), width, key=lambda count: font.getlength(f"{line[:count]}…"))
+    return f"{line[:fitting].rstrip()}…"
+
+
+def _one_size(pictures: Sequence[Image.Image]) -> tuple[int, int]:
+    sizes = sorted({picture.size for picture in pictures})
+    if len(sizes) != 1:
+        message = f"a grid needs pictures of one size, not {sizes[:5]}" if sizes else "there is no picture to show"
+        raise ValueError(message)
+    return sizes[0]
+
+
+def _fitting(picture: Image.Image, count: int) -> Image.Image:
+    """Enlarge or shrink one of so many pictures for a sheet."""
+    larger = enlarged(picture, _LEAST_TILE_OF_FEW if count <= _FEW else _LEAST_TILE)
+    scale = math.sqrt(_MOST_PIXELS / (count * larger.width * larger.height))
+    if scale >= 1:
+        return larger
+    size = (max(1, int(larger.width * scale)), max(1, int(larger.height * scale)))
+    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+def _columns(count: int, tile: tuple[int, int]) -> int:
+    """Return how many tiles of (width, height) in a row make a sheet near square, and its last row fullest."""
+    square = math.ceil(math.sqrt(count * tile[1] / tile[0]))
+    fewest, most = min(square, count), min(square * 3 // 2, count)
+    return min(range(fewest, most + 1), key=lambda columns: -count % columns)
+
+
+def _titled(sheet: Image.Image, title: str) -> Image.Image:
+    """Add a title above a sheet, which becomes wider where it is very narrow."""
+    font = ImageFont.load_default(_TITLE_SIZE)
+    width, above = max(sheet.width, _LEAST_WIDTH), _line_height(_TITLE_SIZE) + _MARGIN
+    titled = Image.new("RGB", (width, sheet.height + above), "white")
+    titled.paste(sheet, ((width - sheet.width) // 2, above))
+    text = shortened(title, width - 2 * _MARGIN, font)
+    ImageDraw.Draw(titled).text((width / 2, _MARGIN), text, fill=_INK, font=font, anchor="ma")
+    return titled
+
+
+def _line_height(size: int) -> int:
+    """Return the pixels that a line of text takes, its descenders and the space below included."""
+    return math.ceil(size * 1.45)

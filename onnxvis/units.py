@@ -1,0 +1,264 @@
+"""Find what a request means in a model: the inputs, the units, the losses; and lower the model up to them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onnxvis.backprop import replace_backward
+from onnxvis.errors import FilterError, NothingReplacedError, SettingError
+from onnxvis.graph import inputs_of
+from onnxvis.image_input import ImageInput, find_image_input
+from onnxvis.losses import ActivationMaximization, Goal, Objective, Scene, neuron_position
+from onnxvis.lower import lower
+from onnxvis.model import Model
+from onnxvis.network import Network, check_gradient, check_weights, shapes_of
+from onnxvis.preprocess import FLAT
+from onnxvis.recipe import Recipe
+from onnxvis.seeds import HeldValue, held_values
+from onnxvis.simplify import simplify
+from onnxvis.sizes import image_shapes, input_shapes
+from onnxvis.target import Target, resolve
+from onnxvis.truncate import truncate
+
+Array = np.ndarray[Any, Any]
+Pictures = Sequence[tuple[int | str, ...]] | Literal["all"]
+"""The filters of each picture, or one picture for each filter of the layer."""
+
+_OPPOSITE: Mapping[Goal, Goal] = {"maximize": "minimize", "minimize": "maximize"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs that some tensors are computed from.
+
+    Attributes:
+        shapes: Their shapes, for one image.
+        optimized: Those that are optimized; the first is the picture.
+        held: The values of the others.
+        named: How the recipe names the held values that were given.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    optimized: Mapping[str, ImageInput]
+    held: Mapping[str, Array] = field(repr=False)
+    named: Mapping[str, str | float]
+
+    def widened(self, count: int) -> tuple[dict[str, tuple[int, ...]], dict[str, Array]]:
+        """Return shapes and held values for several images: each batch grows."""
+        shapes = dict(self.shapes)
+        for name, item in self.optimized.items():
+            layout = item.preprocess.layout
+            if layout != FLAT and "N" in layout:
+                axis = layout.index("N")
+                shapes[name] = (*item.shape[:axis], count, *item.shape[axis + 1 :])
+        held = {
+            name: np.repeat(array, count, 0) if array.ndim > 0 and len(array) == 1 else array
+            for name, array in self.held.items()
+        }
+        return shapes, held
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units of one tensor that have been found, and the model lowered up to it.
+
+    Attributes:
+        model: The model, with the shapes that lowering has found.
+        inputs: What is optimized, and what is held.
+        targets: The unit of each picture; they differ in their filters alone.
+        objective: The losses, tied to tensors.
+        names: The tensor for each name that losses use; "" is the target's.
+        network: The lowered model up to them, ready for the optimizer.
+        device: Where it is.
+        recipe: The settings.
+    """
+
+    model: Model
+    inputs: Inputs
+    targets: tuple[Target, ...]
+    objective: Objective
+    names: Mapping[str, str]
+    network: Network = field(repr=False)
+    device: torch.device
+    recipe: Recipe = field(repr=False)
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The network's outputs."""
+        return tuple(dict.fromkeys(self.names.values()))
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """Which of the network's outputs each name means that losses use."""
+        return {name: self.tensors.index(tensor) for name, tensor in self.names.items()}
+
+    @property
+    def unbatched(self) -> frozenset[str]:
+        """Names whose tensors do not have one image, and nothing else, in their first axis."""
+        shapes = shapes_of(self.network)
+        return frozenset(
+            name
+            for name, tensor in self.names.items()
+            if shapes[tensor][:1] != (1,) or self.model.channel_axes.get(tensor) == 0
+        )
+
+    def widened(self, count: int) -> Network:
+        """Lower the model at a batch."""
+        shapes, held = self.inputs.widened(count)
+        return ready(_raw(self.model, self.tensors, shapes, held, self.recipe), self.recipe, self.device)
+
+
+def find_units(
+    model: Model,
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    pictures: Pictures | None = None,
+    inputs: Mapping[str, HeldValue] | None = None,
+) -> Units:
+    """Find the units, and lower the model up to them.
+
+    Args:
+        model: The model.
+        recipe: The settings.
+        device: Where the network will run.
+        pictures: The filters of each picture; None: one picture, of the recipe's filters.
+        inputs: What other inputs are held at, besides the recipe's.
+
+    Raises:
+        OnnxvisError: A name, a filter, an input or a setting is wrong.
+    """
+    given = dict(recipe.inputs or {}) | dict(inputs or {})
+    asked = resolve(model, recipe.node, logits=False).tensor
+    found = _inputs(model, recipe, [asked], given)
+    whole = _raw(model, [asked], found.shapes, found.held, recipe)
+    # The shapes that lowering has found tell channel axes that open sizes hide.
+    sized = model.at(shapes_of(whole))
+    targets = _targets(sized, recipe, pictures)
+    objective, names = _bound(sized, recipe, targets[0])
+    tensors = tuple(dict.fromkeys(names.values()))
+    if tensors != (asked,):
+        found = _inputs(model, recipe, tensors, given)
+        whole = _raw(model, tensors, found.shapes, found.held, recipe)
+    check_weights(model, whole)
+    check_gradient(model, whole)
+    network = ready(whole, recipe, device)
+    if recipe.neuron is not None:
+        neuron_position(shapes_of(whole)[targets[0].tensor], recipe.neuron, targets[0].channel_axis)
+    return Units(sized, found, targets, objective, names, network, device, recipe)
+
+
+def ready(network: Network, recipe: Recipe, device: torch.device) -> Network:
+    """Replace what the recipe says in the backward pass, and make the network fast."""
+    if isinstance(recipe.backprop, str):
+        network = replace_backward(network, recipe.backprop)
+    return simplify(network, channels_last=device.type == "cpu").to(device)
+
+
+def _raw(
+    model: Model,
+    tensors: Sequence[str],
+    shapes: Mapping[str, tuple[int, ...]],
+    held: Mapping[str, Array],
+    recipe: Recipe,
+) -> Network:
+    given = recipe.backprop
+    replacements = None if given is None or isinstance(given, str) else given
+    free = {name: shape for name, shape in shapes.items() if name not in held}
+    network = lower(truncate(model, list(tensors)), None, free, replacements, constants=held)
+    if replacements is not None and not network.replaced:
+        listed = ", ".join(replacements) or "no operator"
+        message = f"Nothing was replaced in the backward pass: the way to the target has no {listed}."
+        raise NothingReplacedError(message, operators=list(replacements))
+    return network
+
+
+def _inputs(model: Model, recipe: Recipe, tensors: Sequence[str], given: Mapping[str, HeldValue]) -> Inputs:
+    shapes = _shapes(model, recipe, tensors)
+    optimized: dict[str, ImageInput] = {}
+    for number, wrt in enumerate(recipe.optimized):
+        # What is said of the preprocessing is said of the picture.
+        preset, overrides = (recipe.preprocess, recipe.preprocess_overrides) if number == 0 else (None, None)
+        item = find_image_input(model, shapes, wrt=wrt, preset=preset, overrides=overrides)
+        if item.name in optimized:
+            message = f"Input {item.name!r} is named twice as what to optimize."
+            raise SettingError(message, wrt=item.name)
+        optimized[item.name] = item
+    held, named = held_values(model, given, shapes, tuple(optimized))
+    return Inputs(shapes, optimized, held, named)
+
+
+def _shapes(model: Model, recipe: Recipe, tensors: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the inputs that some tensors are computed from."""
+    values = inputs_of(model.ir.graph, [model.values[tensor] for tensor in tensors])
+    needed = [str(value.name) for value in values]
+    given = {name: tuple(shape) for name, shape in (recipe.input_shapes or {}).items()}
+    if recipe.size is not None:
+        wrt = [name for name in recipe.optimized if name is not None]
+        given = image_shapes(model, recipe.size, needed, wrt) | given
+    return input_shapes(model, given, needed)
+
+
+def _targets(model: Model, recipe: Recipe, pictures: Pictures | None) -> tuple[Target, ...]:
+    if pictures is None:
+        return (_resolved(model, recipe, recipe.filters or None),)
+    if pictures != "all":
+        return tuple(_resolved(model, recipe, filters) for filters in pictures)
+    first = _resolved(model, recipe, (0,))
+    shape, axis = first.shape, first.channel_axis
+    count = None if shape is None or axis is None else shape[axis]
+    if not isinstance(count, int):
+        message = f"How many filters {first.name!r} has is not known: name them as 0-15."
+        raise FilterError(message, tensor=first.tensor)
+    return tuple(_resolved(model, recipe, (index,)) for index in range(count))
+
+
+def _resolved(model: Model, recipe: Recipe, filters: Sequence[int | str] | None) -> Target:
+    return resolve(model, recipe.node, filters, channel_axis=recipe.channel_axis, logits=recipe.logits)
+
+
+def _bound(model: Model, recipe: Recipe, target: Target) -> tuple[Objective, dict[str, str]]:
+    """Tie losses to tensors: the objective, and the tensor for each name that a loss looks at besides the target."""
+    names: dict[str, str] = {"": target.tensor}
+    terms: list[tuple[Callable[[Scene], Tensor], float]] = []
+    for loss, weight in recipe.objective.terms:
+        if isinstance(loss, ActivationMaximization):
+            where = _unit_of(model, recipe, target, loss)
+            node = None if loss.node is None else where.tensor
+            own = None if loss.node is None and loss.filters is None else where.filters
+            tied = dataclasses.replace(
+                loss, node=node, filters=own, channel_axis=where.channel_axis, goal=_goal(recipe, loss.goal)
+            )
+            terms.append((tied, weight))
+            names[node or ""] = where.tensor
+        else:
+            node = getattr(loss, "node", None)
+            if node is not None:
+                names[node] = resolve(model, node, logits=False).tensor
+            terms.append((loss, weight))
+    return Objective(tuple(terms)), names
+
+
+def _goal(recipe: Recipe, goal: Goal) -> Goal:
+    """Return what an activation should become; the gradient modifier "negate" means the opposite."""
+    if recipe.gradient_modifier != "negate":
+        return goal
+    if goal not in _OPPOSITE:
+        message = "The gradient modifier 'negate' turns maximizing into minimizing; a value to reach has no opposite."
+        raise SettingError(message, goal=goal)
+    return _OPPOSITE[goal]
+
+
+def _unit_of(model: Model, recipe: Recipe, target: Target, loss: ActivationMaximization) -> Target:
+    if loss.node is not None:
+        return resolve(model, loss.node, loss.filters, channel_axis=loss.channel_axis, logits=recipe.logits)
+    if loss.filters is None:
+        return target
+    return resolve(model, recipe.node, loss.filters, channel_axis=recipe.channel_axis, logits=recipe.logits)
