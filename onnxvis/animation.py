@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from onnxvis.figures import enlarged
-from onnxvis.sheets import captioned, stitch
+from onnxvis.sheets import captioned
 
 SUFFIXES = (".gif", ".webp")
 """What the name of an animation may end in."""
@@ -18,8 +18,6 @@ _LEAST_DURATION = 0.02
 """Seconds; browsers play what is faster than this more slowly."""
 _LEAST_WIDTH = 96
 _COLORS = 256
-_SAMPLED = 16
-"""Frames from which the colors of all are chosen."""
 _QUALITY = 88
 """Of WebP, in 0 to 100: no artifacts around the letters, and half the size of a GIF."""
 
@@ -61,19 +59,12 @@ def animation_bytes(
 
 
 def _gif(pictures: Sequence[Image.Image], durations: Sequence[int]) -> bytes:
-    """Encode with one palette: with one for each frame, areas that stay as they are would flicker."""
-    palette = _palette(pictures)
-    first, *others = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
+    """Encode each frame with its own palette: one for all is farther from every frame, and flickers as much."""
+    # Dithering would double the size, and flickers more.
+    first, *others = (picture.quantize(_COLORS, method=Image.Quantize.MEDIANCUT) for picture in pictures)
     buffer = io.BytesIO()
     first.save(buffer, "GIF", save_all=True, append_images=others, duration=list(durations), loop=0, optimize=False)
     return buffer.getvalue()
-
-
-def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Choose the colors that serve all frames best, from some of them and the last."""
-    every = -(-len(pictures) // _SAMPLED)
-    sampled = [*pictures[::every], pictures[-1]]
-    return stitch(sampled, margin=0).quantize(_COLORS, method=Image.Quantize.MEDIANCUT)
 
 
 def _webp(pictures: Sequence[Image.Image], durations: Sequence[int]) -> bytes:

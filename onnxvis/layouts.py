@@ -62,17 +62,24 @@ def _by_first_operator(first: ir.Node | None, shape: tuple[int, ...]) -> str | N
     rank = len(shape)
     if first.op_type in _WINDOWED:
         return _CHANNELS_FIRST[rank]
-    perm = first.attributes.get("perm") if first.op_type == "Transpose" else None
-    if perm is not None and list(perm.as_ints()) == [0, rank - 1, *range(1, rank - 1)]:
+    if _perm(first) == [0, rank - 1, *range(1, rank - 1)]:
         return _CHANNELS_LAST[rank]
     # A product with a matrix mixes the last axis: tokens and their features.
     return "NWC" if first.op_type in _PRODUCTS and rank == _CUBE else None
+
+
+def _perm(node: ir.Node) -> list[int] | None:
+    perm = node.attributes.get("perm") if node.op_type == "Transpose" else None
+    return None if perm is None else list(perm.as_ints())
 
 
 def _by_sizes(shape: tuple[int, ...]) -> str:
     """Take for colors what could be them, the second axis first."""
     rank = len(shape)
     is_last = shape[-1] in _COLORS and shape[1] not in _COLORS and min(shape[1:-1]) > shape[-1]
+    if shape[-1] <= _LEAST_PIXELS and shape[1] >= _LEAST_SAMPLES and shape[-1] != shape[-2]:
+        # One row of a spectrogram, real and imaginary parts: long, thin, and not as many channels as pixels.
+        is_last = True
     if rank == _CUBE:
         is_last = shape[-1] < shape[1]
     return _CHANNELS_LAST[rank] if is_last else _CHANNELS_FIRST[rank]
@@ -85,6 +92,8 @@ def _is_bare_image(model: Model, name: str, shape: tuple[int, ...]) -> bool:
         return False
     first = _first_structural(model.values[name])
     if first is not None and first.op_type in _WINDOWED | _RECURRENT:
+        return False
+    if first is not None and _perm(first) == [0, *range(len(shape) - 1, 0, -1)]:
         return False
     return (shape[0] in (1, 3) or shape[2] in (1, 3)) and min(sorted(shape)[1:]) > _LEAST_PIXELS
 

@@ -227,6 +227,7 @@ class _Loop:
         self.tensors = [tensor for item in parameters.values() for tensor in item]
         self.names = tuple(problem.objective.names)
         self.contrasts = contrasts
+        self.done = 0
         self.starts = self._rendered()
         self.optimizer = method.optimizer(self.tensors, method.learning_rate)
         self.history = torch.zeros((method.steps, len(self.names), problem.count), device=problem.device)
@@ -237,17 +238,17 @@ class _Loop:
         self.is_kept = torch.zeros(problem.count, dtype=torch.bool, device=problem.device)
 
     def run(self, generators: Sequence[torch.Generator], callbacks: Sequence[Callback]) -> Run:
-        done, interrupted = 0, False
+        interrupted = False
         try:
             for step in range(self.method.steps):
                 self._step(step, generators, callbacks)
-                done = step + 1
-                if done % _CHECK_EVERY == 0:
-                    self._check(done)
-                    if self._all_ended(done):
+                if self.done % _CHECK_EVERY == 0:
+                    self._check(self.done)
+                    if self._all_ended(self.done):
                         break
         except KeyboardInterrupt:
             interrupted = True
+        done = self.done
         self._check(done)
         self._keep_last(done)
         images = self._result()
@@ -276,6 +277,7 @@ class _Loop:
             self._keep(better)
         self.optimizer.step()
         self._rewrite(self.method.after)
+        self.done = step + 1
         if better is not None and self.method.keep == "after best":
             self._keep(better)
         for callback in callbacks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,7 @@ class Prepared:
     seed_image: Tensor | None = field(repr=False)
     left_out: Mapping[str, int]
     notes: tuple[str, ...]
+    _engines: dict[int, Engine] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def model(self) -> Model:
@@ -91,7 +93,7 @@ class Prepared:
         chosen = self.units.targets[:1] if targets is None else tuple(targets)
         given = self.recipe.gradient_modifier
         return Problem(
-            engine=engine_for(self.engine, len(chosen), self.units.widened),
+            engine=self._engine_for(len(chosen)),
             variables=self.variables,
             objective=self.units.objective,
             filters=tuple(target.filters for target in chosen),
@@ -100,10 +102,19 @@ class Prepared:
             device=self.units.device,
         )
 
+    def _engine_for(self, count: int) -> Engine:
+        if count not in self._engines:
+            self._engines[count] = engine_for(self.engine, count, self.units.widened)
+        return self._engines[count]
+
     def batch_size(self, wanted: int | None = None) -> int:
         """Return how many pictures are optimized at once: what is wanted, else what fits into memory."""
         count = len(self.units.targets)
-        return min(wanted, count) if wanted is not None else batch_size(self.units.network, self.units.device, count)
+        if wanted is not None:
+            return min(wanted, count)
+        most = batch_size(self.units.network, self.units.device, count)
+        # Batches of one size need one network: 20 pictures are 10 and 10 rather than 16 and 4.
+        return math.ceil(count / math.ceil(count / most))
 
     def run(self, callbacks: Sequence[Callback] = ()) -> Result:
         """Optimize the first picture and measure it; see `visualize`.
@@ -124,7 +135,7 @@ class Prepared:
         """Optimize a picture for each target, some at once; None stands for units that are dead at every start.
 
         Raises:
-            VisualizationInterrupted: Ctrl-C; the pictures of the batch under way are lost.
+            KeyboardInterrupt: Ctrl-C, after the pictures of the batch under way have been yielded as they are.
         """
         size = self.batch_size(batch)
         for begin in range(0, len(self.units.targets), size):

@@ -134,7 +134,10 @@ def described(array: Array) -> str:
 
 def _from_array(array: Array, image_input: ImageInput) -> Tensor:
     if array.dtype.kind not in "fiub" or array.size == 0 or not np.isfinite(array).all():
-        message = f"The seed image holds {array.dtype} values that are empty, NaN, infinite or no numbers."
+        message = (
+            f"The seed image holds {array.dtype} values that are empty, NaN, infinite or no numbers; give floats in "
+            "[0, 1], or uint8."
+        )
         raise InputError(message, dtype=str(array.dtype))
     if array.shape == image_input.shape and (image_input.kind != "picture" or image_input.preprocess.layout[0] == "N"):
         return _from_input(array, image_input)

@@ -21,7 +21,7 @@ _LEAST_TILE = 128
 """Pixels of the longer side of a tile, at least; few pictures are shown larger."""
 _LEAST_TILE_OF_FEW = 224
 _FEW = 9
-_LEAST_WIDTH = 320
+_LEAST_WIDTH = 400
 """Pixels that a title has at least."""
 _MARGIN = 8
 _MOST_PIXELS = 64_000_000
@@ -80,15 +80,15 @@ def contact_sheet(
     Raises:
         ValueError: There is no picture, or they differ in size, or there is another number of labels.
     """
-    size = _one_size(pictures)
+    _one_size(pictures)
     if len(labels) != len(pictures):
         message = f"each picture needs one label; there are {len(pictures)} pictures and {len(labels)} labels"
         raise ValueError(message)
+    fitted = [_fitting(picture, len(pictures)) for picture in pictures]
     tiles = [
-        captioned(_fitting(picture, len(pictures)), label, least_width=min(_LEAST_TILE, 2 * max(size)))
-        for picture, label in zip(pictures, labels, strict=True)
+        captioned(picture, label, least_width=_LEAST_TILE) for picture, label in zip(fitted, labels, strict=True)
     ]
-    grid = stitch(tiles, _MARGIN, _columns(len(tiles), tiles[0].size) if columns is None else columns)
+    grid = stitch(tiles, _MARGIN, _columns(len(tiles), fitted[0].size) if columns is None else columns)
     sheet = ImageOps.expand(grid, _MARGIN, "white")
     return _titled(sheet, title) if title else sheet
 
@@ -136,9 +136,9 @@ def _fitting(picture: Image.Image, count: int) -> Image.Image:
     return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
-def _columns(count: int, tile: tuple[int, int]) -> int:
-    """Return how many tiles of (width, height) in a row make a sheet near square, and its last row fullest."""
-    square = math.ceil(math.sqrt(count * tile[1] / tile[0]))
+def _columns(count: int, size: tuple[int, int]) -> int:
+    """Return how many pictures of (width, height) in a row make a sheet near square, and its last row fullest."""
+    square = math.ceil(math.sqrt(count * size[1] / size[0]))
     fewest, most = min(square, count), min(square * 3 // 2, count)
     return min(range(fewest, most + 1), key=lambda columns: -count % columns)
 

@@ -72,7 +72,8 @@ def image_shapes(
         pair = (size[0], size[-1])
         is_open = [spec for spec in images if any(not isinstance(dim, int) for dim in (spec.shape or ())[1:])]
         return {spec.name: _sized(spec, pair) for spec in is_open or images[:1]}
-    filled = {spec.name: shape for spec in specs if (shape := _filled(spec, size)) is not None}
+    batches = _batch({spec.name: spec for spec in model.inputs})
+    filled = {spec.name: shape for spec in specs if (shape := _filled(spec, size, batches)) is not None}
     if not filled:
         listed = ", ".join(map(str, specs)) or "none of floats"
         message = (
@@ -82,10 +83,14 @@ def image_shapes(
     return filled
 
 
-def _filled(spec: TensorSpec, size: tuple[int, ...]) -> tuple[int, ...] | None:
+def _filled(spec: TensorSpec, size: tuple[int, ...], batches: Mapping[str, int]) -> tuple[int, ...] | None:
     """Put sizes in place of the open dimensions after the batch, if there are as many."""
     dims = list(spec.shape or ())
-    is_open = [axis for axis, dim in enumerate(dims) if not isinstance(dim, int) and (axis > 0 or len(dims) == 1)]
+    is_open = [
+        axis
+        for axis, dim in enumerate(dims)
+        if not isinstance(dim, int) and dim not in batches and (axis > 0 or len(dims) == 1)
+    ]
     if not is_open or len(size) not in (1, len(is_open)):
         return None
     for axis, given in zip(is_open, size if len(size) > 1 else size * len(is_open), strict=True):

@@ -66,7 +66,7 @@ def spikes(rng: Generator, time: Floats) -> Floats:
     """Draw a flat line with a few narrow peaks, upwards."""
     places = rng.uniform(0, LENGTH, rng.integers(4, 9))
     width = rng.uniform(1.5, 3)
-    peaks = np.exp(-(((time - places[:, None]) / width) ** 2)).max(axis=0)
+    peaks: Floats = np.exp(-(((time - places[:, None]) / width) ** 2)).max(axis=0)
     return 1.8 * peaks - 0.5
 
 

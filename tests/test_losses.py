@@ -99,15 +99,15 @@ def test_activation_is_the_mean_of_each_filter_summed_over_the_filters() -> None
 
 def test_activation_follows_the_channel_axis() -> None:
     activation = random_images(1, 3, 5, 4)
-    last = unit_activation(activation, (2,), 3, 1)
+    last = unit_activation(activation, [(2,)], 3)
     torch.testing.assert_close(last, activation[..., 2].mean((1, 2)))
-    dense = unit_activation(random_images(2, 10), (7,), 1, 2)
+    dense = unit_activation(random_images(2, 10), [(7,), (7,)], 1)
     torch.testing.assert_close(dense, random_images(2, 10)[:, 7])
 
 
 def test_activation_without_filters_is_the_mean_of_everything() -> None:
     activation = random_images(2, 4, 3, 3)
-    torch.testing.assert_close(unit_activation(activation, (), 1, 2), activation.mean((1, 2, 3)))
+    torch.testing.assert_close(unit_activation(activation, [(), ()], 1), activation.mean((1, 2, 3)))
 
 
 def test_another_image_in_the_batch_changes_no_loss() -> None:
@@ -143,14 +143,14 @@ def test_losses_are_read_from_lists_pairs_and_functions() -> None:
 
 def test_for_one_image_the_target_may_have_any_axes() -> None:
     channels_first = random_images(4, 3, 5)
-    torch.testing.assert_close(unit_activation(channels_first, (2,), 0, 1), channels_first[2].mean().reshape(1))
-    torch.testing.assert_close(unit_activation(channels_first, (), None, 1), channels_first.mean().reshape(1))
-    assert unit_activation(torch.tensor(3.0), (), None, 1).shape == (1,)
+    torch.testing.assert_close(unit_activation(channels_first, [(2,)], 0), channels_first[2].mean().reshape(1))
+    torch.testing.assert_close(unit_activation(channels_first, [()], None), channels_first.mean().reshape(1))
+    assert unit_activation(torch.tensor(3.0), [()], None).shape == (1,)
 
 
 def test_several_images_need_the_batch_in_the_first_axis() -> None:
     with pytest.raises(TargetError, match="not the batch of 2 images"):
-        unit_activation(random_images(4, 3, 5), (2,), 1, 2)
+        unit_activation(random_images(4, 3, 5), [(2,), (2,)], 1)
 
 
 def test_losses_of_one_name_are_numbered() -> None:

@@ -11,7 +11,7 @@ import torch
 from onnxvis.errors import InputError, SettingError
 from onnxvis.image_input import ImageInput, find_image_input
 from onnxvis.model import load
-from onnxvis.preprocess import PRESETS, Layout, Preprocess
+from onnxvis.preprocess import PRESETS, Preprocess, canonical
 from tests.models import parsed
 
 Array = np.ndarray[Any, Any]
@@ -63,7 +63,7 @@ RGB = (1, 3, 32, 32)
 
 @pytest.mark.parametrize("layout", FORMATS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_is_its_frameworks_formula(preset: str, layout: Layout) -> None:
+def test_every_preset_is_its_frameworks_formula(preset: str, layout: str) -> None:
     pictures = np.random.default_rng(0).random((1 if len(layout) == 3 else 2, 5, 7, 3))
     images = torch.from_numpy(pictures.transpose(0, 3, 1, 2).astype(np.float32))
     fed = dataclasses.replace(PRESETS[preset], layout=layout).to_input(images)
@@ -74,7 +74,7 @@ def test_every_preset_is_its_frameworks_formula(preset: str, layout: Layout) -> 
 
 @pytest.mark.parametrize("layout", FORMATS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_gradients_flow_to_every_pixel(preset: str, layout: Layout) -> None:
+def test_gradients_flow_to_every_pixel(preset: str, layout: str) -> None:
     images = torch.rand(1, 3, 4, 5, requires_grad=True)
     dataclasses.replace(PRESETS[preset], layout=layout).to_input(images).sum().backward()  # type: ignore[no-untyped-call] # torch does not annotate it
     assert images.grad is not None
@@ -115,7 +115,8 @@ def test_the_layout_is_told_from_the_graph_and_the_shape(shape: tuple[int, ...],
     sizes = dict(zip(layout, shape, strict=True))
     assert found.preprocess.layout == layout
     assert (found.channels, found.size) == (sizes["C"], (sizes["H"], sizes["W"]))
-    assert found.image_shape == (sizes.get("N", 1), sizes["C"], sizes["H"], sizes["W"])
+    assert found.image_shape == (sizes["C"], sizes["H"], sizes["W"])
+    assert found.copies == sizes.get("N", 1)
 
 
 @pytest.mark.parametrize(
@@ -132,16 +133,60 @@ def test_a_mistaken_layout_is_noticed(shape: tuple[int, ...], layout: str, reaso
         image_input(shape, layout=layout)
 
 
-@pytest.mark.parametrize("layout", ["ABCD", "NCWH", "nchw", "NC"])
+@pytest.mark.parametrize("layout", ["ABCD", "NCHH", "nchw", "NCDH", ""])
 def test_a_layout_that_does_not_exist_is_refused(layout: str) -> None:
-    with pytest.raises(SettingError, match="There are NCHW, NHWC, CHW, HWC"):
+    with pytest.raises(SettingError, match="axes in order: NCHW, NHWC, CHW, HWC"):
         image_input(RGB, layout=layout)
 
 
-@pytest.mark.parametrize("shape", [(1, 10), (1, 3, 8, 8, 8), (1, 16000), (1, 2, 100)])
-def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"No input .* looks like an image.*--layout"):
-        image_input(shape)
+@pytest.mark.parametrize(
+    ("shape", "nodes", "layout", "kind"),
+    [
+        ((1, 10), "y = Relu (x)", "NC", "features"),
+        ((10,), "y = Relu (x)", "C", "features"),
+        ((1, 16000), "y = Unsqueeze (x, axes)", "NW", "signal"),
+        ((1, 16000), "y = MatMul (x, w)", "NC", "features"),
+        ((1, 2, 100), "y = Relu (x)", "NCW", "signal"),
+        ((1, 100, 2), "y = Relu (x)", "NWC", "signal"),
+        ((1, 100, 20), "y = Transpose <perm = [0, 2, 1]> (x)", "NWC", "signal"),
+        ((1, 100, 20), "y = MaxPool <kernel_shape = [1]> (x)", "NCW", "signal"),
+        ((1, 3, 8, 8, 8), "y = Relu (x)", "NCDHW", "volume"),
+        ((1, 8, 8, 8, 3), "y = Transpose <perm = [0, 4, 1, 2, 3]> (x)", "NDHWC", "volume"),
+        ((1, 257, 1, 2), "y = Relu (x)", "NHWC", "picture"),
+        ((2, 1, 3, 4, 5, 6), "y = Relu (x)", "FLAT", "features"),
+    ],
+)
+def test_any_float_input_has_a_layout(shape: tuple[int, ...], nodes: str, layout: str, kind: str) -> None:
+    weights = {"axes": np.array([1]), "w": np.zeros((16000, 2), np.float32)}
+    found = image_input(shape, nodes, weights={name: weights[name] for name in weights if name in nodes})
+    assert (found.preprocess.layout, found.kind) == (layout, kind)
+    assert "assumed" in found.preprocess.source
+    images = torch.rand(found.copies, *found.image_shape)
+    fed = found.feed(images)
+    assert fed.shape == shape
+    torch.testing.assert_close(found.preprocess.to_images(fed, found.channels), images)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC", "CHW", "HWC", "NCWH", "WNC", "NW", "W", "HW", "DNHCW", "C", "NC"])
+@pytest.mark.parametrize("bgr", [False, True])
+def test_any_order_of_axes_can_be_fed_and_read_back(layout: str, bgr: bool) -> None:
+    sizes = {"N": 1, "C": 3 if "C" in layout else 1, "D": 4, "H": 5, "W": 6}
+    names = canonical(layout)
+    images = torch.rand([sizes[name] for name in names])
+    wanted = Preprocess("", (-1, 3), (0.5,), (0.2,), bgr=bgr and "C" in layout, layout=layout)
+    fed = wanted.to_input(images)
+    assert fed.shape == tuple(sizes[name] for name in layout)
+    torch.testing.assert_close(wanted.to_images(fed, sizes["C"]), images)
+    kept = "".join(name.lower() for name in names if name in layout)
+    plain = dataclasses.replace(wanted, bgr=False).to_input(images)
+    arranged_ = torch.einsum(f"{kept}->{layout.lower()}", images.reshape([sizes[name.upper()] for name in kept]))
+    torch.testing.assert_close(plain, (-1 + arranged_ * 4 - 0.5) / 0.2)
+
+
+def test_a_layout_of_another_rank_is_refused() -> None:
+    model = load(parsed('<ir_version: 8, opset_import: ["": 17]> g (float[1, 9] v) => (float[1, 9] y) { y = Relu (v) }'))
+    with pytest.raises(InputError, match=r"Layout NCHW has 4 axes, but input 'v' is \(1, 9\)"):
+        find_image_input(model, {"v": (1, 9)}, wrt="v", overrides={"layout": "NCHW"})
 
 
 def test_the_picture_is_the_first_image_or_the_one_that_is_named() -> None:
@@ -156,8 +201,9 @@ def test_the_picture_is_the_first_image_or_the_one_that_is_named() -> None:
         find_image_input(model, shapes, wrt="i")
     with pytest.raises(InputError, match="depends on no input 'c'; it depends on 'v', 'a', 'b', 'i'"):
         find_image_input(model, shapes, wrt="c")
-    with pytest.raises(InputError, match=r"looks like an image \(N, C, H, W\): 'v' \(1, 9\)\."):
-        find_image_input(model, shapes, wrt="v", overrides={"layout": "NCHW"})
+    assert find_image_input(model, shapes, overrides={"layout": "NC"}).name == "v"
+    with pytest.raises(InputError, match=r"no input of layout NCDHW: 'v' \(1, 9\)"):
+        find_image_input(model, shapes, overrides={"layout": "NCDHW"})
 
 
 @pytest.mark.parametrize(
@@ -212,7 +258,7 @@ def test_a_recorded_layout_is_used_also_with_a_preset() -> None:
         ("mean", ""),
         ("std", "a"),
         ("bgr", "perhaps"),
-        ("layout", "NCWH"),
+        ("layout", "NCXH"),
         ("preprocess", "vgg"),
     ],
 )

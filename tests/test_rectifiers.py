@@ -61,13 +61,13 @@ SPELLINGS = {
         ("a = Div (x, root) b = Erf (a) c = Add (b, one) d = Mul (c, half) y = Mul (x, d)", "Gelu"),
         ("a = Div (x, root) b = Erf (a) c = Mul (b, half) d = Add (c, half) y = Mul (d, x)", "Gelu"),
         (
-            "a = Pow (x, three) b = Mul (a, cubic) c = Add (x, b) d = Mul (c, outer) e = Tanh (d) f = Add (e, one) "
-            "g = Mul (x, half) y = Mul (g, f)",
+            """a = Pow (x, three) b = Mul (a, cubic) c = Add (x, b) d = Mul (c, outer) e = Tanh (d) f = Add (e, one)
+            g = Mul (x, half) y = Mul (g, f)""",
             "Gelu",
         ),
         (
-            "a = Mul (x, x) b = Mul (a, x) c = Mul (cubic, b) d = Add (c, x) e = Mul (outer, d) f = Tanh (e) "
-            "g = Add (one, f) h = Mul (x, g) y = Mul (half, h)",
+            """a = Mul (x, x) b = Mul (a, x) c = Mul (cubic, b) d = Add (c, x) e = Mul (outer, d) f = Tanh (e)
+            g = Add (one, f) h = Mul (x, g) y = Mul (half, h)""",
             "Gelu",
         ),
         ("a = Mul (x, quick) b = Sigmoid (a) y = Mul (x, b)", "QuickGelu"),
@@ -95,7 +95,9 @@ def test_a_rectifier_is_one_however_it_is_written(body: str, name: str) -> None:
     assert rectifier.name == name
     assert name in RECTIFIERS
     assert (rectifier.x.name, rectifier.y.name) == ("x", "y")
-    assert rectifier.smooth == (name in {"Gelu", "QuickGelu", "Silu", "HardSwish", "Mish", "Softplus", "SmoothRectifier"})
+    assert rectifier.smooth == (
+        name in {"Gelu", "QuickGelu", "Silu", "HardSwish", "Mish", "Softplus", "SmoothRectifier"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,9 @@ def test_biases_and_scales_around_a_rectifier_are_no_part_of_it() -> None:
 
 
 def test_rectifiers_come_in_the_order_of_the_graph() -> None:
-    body = "a = Relu (x) b = Add (a, bias) c = Sigmoid (b) d = Mul (b, c) e = Add (d, minus_one) y = Clip (e, zero, six)"
+    body = (
+        "a = Relu (x) b = Add (a, bias) c = Sigmoid (b) d = Mul (b, c) e = Add (d, minus_one) y = Clip (e, zero, six)"
+    )
     assert names(body) == ["Relu", "Silu", "Clip"]
 
 
@@ -163,7 +167,9 @@ def test_a_rectifier_inside_another_that_is_read_elsewhere_too_counts_by_itself(
 
 
 def test_a_sigmoid_that_is_read_elsewhere_too_does_not_hide_the_rectifier() -> None:
-    written_out = "a = Neg (x) b = Exp (a) c = Add (b, one) d = Reciprocal (c) e = Mul (x, d) f = Tanh (d) y = Add (e, f)"
+    written_out = (
+        "a = Neg (x) b = Exp (a) c = Add (b, one) d = Reciprocal (c) e = Mul (x, d) f = Tanh (d) y = Add (e, f)"
+    )
     assert names(written_out) == ["Silu"]
 
 

@@ -20,6 +20,7 @@ from onnxvis import (
     Recipe,
     Result,
     Scene,
+    Step,
     TotalVariation,
     VisualizationInterrupted,
     load,
@@ -219,7 +220,7 @@ def test_of_several_inputs_one_is_optimized_and_the_others_are_zero() -> None:
     """
     result = visualize(parsed(text), steps=30, wrt="second", preprocess="unit")
     assert result.activation == pytest.approx(2 * float(result.array.mean()), rel=1e-4)
-    assert "inputs held at zero: first" in result.notes
+    assert "inputs held at zero: first; --input changes it" in result.notes
     with pytest.raises(InputError, match="no input 'third'"):
         visualize(parsed(text), **QUICK, wrt="third")
 
@@ -274,13 +275,12 @@ def test_losses_on_several_layers_name_their_filters() -> None:
 
 
 def test_an_interruption_carries_the_measured_result() -> None:
-    def stop(step: int, losses: object) -> None:
-        del losses
-        if step == 2:
+    def stop(step: Step) -> None:
+        if step.number == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(VisualizationInterrupted) as caught:
-        visualize(conv_net(), "logits", 1, steps=50, on_step=stop)
+        visualize(conv_net(), "logits", 1, steps=50, callbacks=stop)
     result = caught.value.result
     assert result.interrupted
     assert len(result.history) == 2
@@ -434,12 +434,11 @@ def test_memory_does_not_grow_with_steps() -> None:
 
     alive: list[int] = []
 
-    def count(step: int, losses: object) -> None:
-        del losses
-        if step in (20, 60):
+    def count(step: Step) -> None:
+        if step.number in (20, 60):
             alive.append(tensors())
 
-    visualize(conv_net(), "logits", 1, steps=60, on_step=count)
+    visualize(conv_net(), "logits", 1, steps=60, callbacks=count)
     assert alive[0] == alive[1]
 
 
