@@ -17,7 +17,7 @@ import torch
 from torch import fx
 
 import onnxvis
-from onnxvis.maximize import generators_of
+from onnxvis.maximize import adam
 from onnxvis.prepare import prepare
 
 ROUNDS = 60
@@ -39,27 +39,31 @@ def medians(functions: list[Callable[[], None]]) -> list[float]:
 def compare(path: str, node: str, filter_: str) -> None:
     """Print the three times of one target, and their ratios."""
     prepared = prepare(onnxvis.load(path), onnxvis.Recipe(node=node, filters=(filter_,)))
-    problem, plain = prepared.problem, onnxvis.to_torch(path, prepared.target.tensor)
-    generators = generators_of(0, 1)
-    parameters = problem.parameterization.start(problem.image_shape, generators)
-    parameters = tuple(tensor.requires_grad_() for tensor in parameters)
-    optimizer = torch.optim.Adam(parameters, lr=0.05, fused=True)
+    problem, plain = prepared.problem(), onnxvis.to_torch(path, prepared.target.tensor)
+    name, variable = next(iter(problem.variables.items()))
+    generators = [torch.Generator().manual_seed(0)]
+    drawn = variable.parameterization.start((1, *variable.image_shape), generators)
+    parameters = {name: tuple(tensor.requires_grad_() for tensor in drawn)}
+    tensors = list(parameters[name])
+    optimizer = adam(tensors, 0.05)
     fed = torch.rand(prepared.image_input.shape).requires_grad_()
+    held = [torch.from_numpy(array) for array in prepared.units.inputs.held.values()]
 
-    def bare(network: fx.GraphModule) -> Callable[[], None]:
+    def bare(network: fx.GraphModule, *others: torch.Tensor) -> Callable[[], None]:
         def run() -> None:
-            result = network(fed, *problem.held.values())
+            result = network(fed, *others)
             torch.autograd.grad(result.select(prepared.target.channel_axis, prepared.target.filters[0]).mean(), fed)
 
         return run
 
     def step() -> None:
         terms = torch.stack(problem.objective(problem.scene(problem.render(parameters), generators)))
-        optimizer.zero_grad(set_to_none=True)
-        terms.sum().backward()  # type: ignore[no-untyped-call] # torch does not annotate it
+        gradients = torch.autograd.grad(terms.sum(), tensors)
+        for tensor, gradient in zip(tensors, gradients, strict=True):
+            tensor.grad = gradient
         optimizer.step()
 
-    without, simplified, whole = medians([bare(plain), bare(problem.network), step])
+    without, simplified, whole = medians([bare(plain, *held), bare(problem.engine.network), step])
     print(f"{prepared.target} of {prepared.model.name}, {torch.get_num_threads()} threads")
     print(f"  plain {without:.2f} ms, simplified {simplified:.2f} ms, step {whole:.2f} ms")
     print(f"  step / plain {whole / without:.3f}, step / simplified {whole / simplified:.3f}")

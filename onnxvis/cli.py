@@ -188,15 +188,14 @@ def replay(
         again = replayed(picture, model, seed_image=seed_image, inputs=inputs_of(input_), device=device)
         again.result.save(target)
         check_written(again.result, target)
-        if not quiet:
-            report.fact("target", f"{again.result.target} of {again.result.model_name}")
-        for reason in again.reasons:
-            report.fact("note", reason)
         if quiet:
             report.line(str(target))
         else:
+            report.fact("target", f"{again.result.target} of {again.result.model_name}")
+            for reason in again.reasons:
+                report.fact("note", reason)
             report.result(again.result, again.result.files(target), time.perf_counter() - began)
-        report.fact("replay", "the same bits" if again.same else "not the same bits")
+            report.fact("replay", "the same bits" if again.same else "not the same bits")
         return 0 if again.same else 1
 
     _exit(run)

@@ -33,7 +33,6 @@ _FLAT = 0.2
 """What spans less than this part of its range is drawn larger."""
 _LINE, _BELOW, _FAINT = "#1f5fa8", "#c4511c", "#b0b0b0"
 _STYLE = {
-    "agg.path.chunksize": 10000,  # a line of a million points would be too complex for Agg
     "axes.formatter.useoffset": False,
     "axes.spines.right": False,
     "axes.spines.top": False,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from onnxvis.errors import InputError
+from onnxvis.errors import InputError, OnnxvisError
 from onnxvis.maximize import Callback
 from onnxvis.model import load
 from onnxvis.prepare import prepare
@@ -38,9 +38,7 @@ class Replay:
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:
-        if self.same:
-            return "the same bits"
-        return "; ".join(("not the same bits", *self.reasons))
+        return "; ".join(("the same bits" if self.same else "not the same bits", *self.reasons))
 
 
 def replay(
@@ -72,10 +70,11 @@ def replay(
     _, text = read_png(picture)
     try:
         recipe = Recipe.from_dict(text["recipe"])
-        made_of, arrays, done = text["model"]["sha256"], text["inputs"], int(text["steps_done"])
+        made_of, done = text["model"]["sha256"], int(text["steps_done"])
+        wanted = {name: values["sha256"] for name, values in text["inputs"].items()}
         group = _group(text.get("group"))
-    except (KeyError, TypeError, ValueError) as error:
-        message = f"{str(picture)!r} holds a recipe of another version of onnxvis: {error} is missing or wrong."
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        message = f"{str(picture)!r} holds a recipe that is damaged, or of another version of onnxvis: {error}."
         raise InputError(message, path=picture) from error
     if text.get("interrupted"):
         recipe = dataclasses.replace(recipe, steps=done)
@@ -84,10 +83,17 @@ def replay(
     pictures = None if group is None else group.filters
     where = device or _available(str(text.get("device", "cpu")))
     with _threads(text.get("threads")):
-        prepared = prepare(loaded, recipe, pictures=pictures, seed_image=seed_image, inputs=inputs, device=where)
+        try:
+            prepared = prepare(loaded, recipe, pictures=pictures, seed_image=seed_image, inputs=inputs, device=where)
+        except OnnxvisError as error:
+            if not changed:
+                raise
+            name = text["model"].get("name")
+            message = f"The picture was made of {name}, and {loaded.name} is another file: {error.message}"
+            raise InputError(message, model=loaded.name) from error
         result = prepared.run(callbacks) if group is None else prepared.run_group(group, callbacks)
     found = {name: checksum(array) for name, array in result.arrays.items()}
-    same = found == {name: values["sha256"] for name, values in arrays.items()}
+    same = found == wanted
     reasons = (f"the model has changed: {loaded.name} is not the file that the picture was made of",) if changed else ()
     return Replay(result, same, changed, (*reasons, *_differences(text, result)))
 

@@ -85,9 +85,7 @@ def contact_sheet(
         message = f"each picture needs one label; there are {len(pictures)} pictures and {len(labels)} labels"
         raise ValueError(message)
     fitted = [_fitting(picture, len(pictures)) for picture in pictures]
-    tiles = [
-        captioned(picture, label, least_width=_LEAST_TILE) for picture, label in zip(fitted, labels, strict=True)
-    ]
+    tiles = [captioned(picture, label, least_width=_LEAST_TILE) for picture, label in zip(fitted, labels, strict=True)]
     grid = stitch(tiles, _MARGIN, _columns(len(tiles), fitted[0].size) if columns is None else columns)
     sheet = ImageOps.expand(grid, _MARGIN, "white")
     return _titled(sheet, title) if title else sheet
@@ -110,8 +108,7 @@ def captioned(picture: Image.Image, label: str, *, least_width: int = 0) -> Imag
 
 def shortened(text: str, width: float, font: _Font) -> str:
     """Return a text as one line of at most `width` pixels in a font, cut off with an ellipsis where it is longer."""
-    # Half a surrogate pair, as in the name of a file that is not UTF-8, is no letter of any font.
-    line = " ".join(text[:_MOST_LETTERS].encode("utf-8", "replace").decode().split())
+    line = " ".join(text[:_MOST_LETTERS].split())
     if len(text) <= _MOST_LETTERS and font.getlength(line) <= width:
         return line
     fitting = bisect.bisect_right(range(1, len(line) + 1), width, key=lambda count: font.getlength(f"{line[:count]}…"))

@@ -50,19 +50,27 @@ class Inputs:
     held: Mapping[str, Array] = field(repr=False)
     named: Mapping[str, str | float]
 
-    def widened(self, count: int) -> tuple[dict[str, tuple[int, ...]], dict[str, Array]]:
+    def widened(self, model: Model, count: int) -> tuple[dict[str, tuple[int, ...]], dict[str, Array]]:
         """Return shapes and held values for several images: each batch grows."""
         shapes = dict(self.shapes)
+        specs = {spec.name: spec.shape or () for spec in model.inputs}
+        batches: set[int | str | None] = set()
         for name, item in self.optimized.items():
             layout = item.preprocess.layout
             if layout != FLAT and "N" in layout:
                 axis = layout.index("N")
                 shapes[name] = (*item.shape[:axis], count, *item.shape[axis + 1 :])
-        held = {
-            name: np.repeat(array, count, 0) if array.ndim > 0 and len(array) == 1 else array
-            for name, array in self.held.items()
-        }
-        return shapes, held
+                batches.update(dim for dim in specs[name][axis : axis + 1] if isinstance(dim, str))
+        return shapes, {name: _repeated(array, specs[name], batches, count) for name, array in self.held.items()}
+
+
+def _repeated(array: Array, dims: Sequence[int | str | None], batches: set[int | str | None], count: int) -> Array:
+    """Repeat a held value along its batch: the axis that has the batch's name, else the first of one entry."""
+    named = [axis for axis, dim in enumerate(dims) if dim in batches]
+    axes = named or ([0] if array.ndim > 0 and len(array) == 1 else [])
+    for axis in axes:
+        array = np.repeat(array, count, axis)
+    return array
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class Units:
 
     def widened(self, count: int) -> Network:
         """Lower the model at a batch."""
-        shapes, held = self.inputs.widened(count)
+        shapes, held = self.inputs.widened(self.model, count)
         return ready(_raw(self.model, self.tensors, shapes, held, self.recipe), self.recipe, self.device)
 
 

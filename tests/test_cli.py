@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -303,3 +304,138 @@ def test_a_process_of_its_own_prints_one_line_for_an_error(net: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("onnxvis: No node matches 'nothing'")
     assert done.stderr.count("\n") == 1
+
+
+def test_many_filters_go_to_a_folder_with_a_sheet_and_an_index(net: Path, onnxvis: Callable[..., Done]) -> None:
+    done = onnxvis("visualize", "net.onnx", "--node", "conv2", "--filter", "0-2,5", "--steps", 3, cwd=net)
+    assert done.returncode == 0, done.stderr
+    folder = net / "net-conv2"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("0.png", "1.png", "2.png", "5.png"),
+        "index.json",
+        "sheet.png",
+    ]
+    rows = json.loads((folder / "index.json").read_text())
+    assert [row["filters"] for row in rows] == [[0], [1], [2], [5]]
+    for row in rows:
+        _, text = read_png(folder / row["file"])
+        assert text["measured"]["activation"] == row["activation"]
+        assert f"{row['seed_activation']:.4g} -> {row['activation']:.4g}  {row['file']}" in done.stdout
+    assert "4 pictures and net-conv2/sheet.png (4 at a time" in done.stdout.replace("\\", "/")
+
+
+def test_all_filters_with_their_class_names(net: Path, onnxvis: Callable[..., Done]) -> None:
+    proto = onnx.load(net / "net.onnx")
+    proto.metadata_props.add(key="onnxvis.labels", value='["a", "b/c", "rings", "d", "e"]')
+    onnx.save(proto, net / "named.onnx")
+    done = onnxvis(
+        "visualize", "named.onnx", "--filter", "all", "--steps", 2, "--batch", 2, "-o", "out/all", "-q", cwd=net
+    )
+    assert done.returncode == 0, done.stderr
+    names = ["0-a.png", "1-b_c.png", "2-rings.png", "3-d.png", "4-e.png"]
+    assert [Path(line).name for line in done.stdout.splitlines()] == names
+    assert (net / "out" / "all" / "sheet.png").is_file()
+
+
+def test_dead_filters_are_named_and_the_others_are_made(net: Path, onnxvis: Callable[..., Done]) -> None:
+    onnx.save(conv_net(b2=np.array([-1e6, 0, -1e6, 0, 0, 0], np.float32)), net / "dead.onnx")
+    words = ("visualize", "dead.onnx", "--node", "relu2", "--steps", 2, "-o", "out")
+    done = onnxvis(*words, "--filter", "0-3", "--batch", 2, cwd=net)
+    assert done.returncode == 0, done.stderr
+    assert "no gradient at any start: filter 0, 2" in done.stdout
+    assert sorted(path.name for path in (net / "out").glob("?.png")) == ["1.png", "3.png"]
+    alone = onnxvis(*words, "--filter", "0,2", "--batch", 2, cwd=net)
+    assert "no gradient at any start: filter 0, 2" in alone.stdout
+
+
+def test_an_interrupted_batch_keeps_what_is_there(
+    net: Path, onnxvis: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnxvis.maximize import _Loop  # noqa: PLC0415 - where Ctrl-C arrives
+
+    step, calls = _Loop._step, []
+
+    def interrupted(self: _Loop, *arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        step(self, *arguments)
+
+    monkeypatch.setattr(_Loop, "_step", interrupted)
+    words = ("visualize", "net.onnx", "--node", "conv2", "--filter", "0-5", "--batch", 2, "--steps", 5, "-o", "out")
+    done = onnxvis(*words, cwd=net)
+    assert done.returncode == 130
+    assert sorted(path.name for path in (net / "out").glob("?.png")) == ["0.png", "1.png", "2.png", "3.png"]
+    assert read_png(net / "out" / "0.png")[1]["interrupted"] is False
+    assert read_png(net / "out" / "3.png")[1]["interrupted"] is True
+    assert (net / "out" / "sheet.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--filter", "0-2", "-o", "a.png"), "give -o a folder"),
+        (("--filter", "0-2", "--filter", "4"), "stands alone"),
+        (("--filter", "0-9"), "Filter 6 is out of range: 'conv2' has 6 filters"),
+        (("--filter", "0-2", "--animation", "a.gif"), "are of one picture"),
+        (("--filter", "1", "--animation", "a.mp4"), ".gif"),
+        (("--filter", "1", "--history", "a.txt"), ".json"),
+        (("--filter", "1", "--minimize", "--reach", "2"), "contradict"),
+        (("--filter", "1", "--backprop", "guiding"), "guided"),
+        (("--filter", "1", "--gradient-modifier", "half"), "small_values"),
+        (("--filter", "1", "--gradient-modifier", "negate", "--reach", "1"), "has no opposite"),
+        (("--filter", "1", "--neuron", "9,9"), "give 2 numbers below 8, 8"),
+        (("--filter", "1", "--input", "image"), "NAME=FILE.npy"),
+        (("--filter", "1", "-o", "a.jpg"), ".npy"),
+    ],
+)
+def test_requests_that_cannot_be_are_one_line(
+    net: Path, onnxvis: Callable[..., Done], words: tuple[str, ...], reason: str
+) -> None:
+    line = error_line(onnxvis("visualize", "net.onnx", "--node", "conv2", "--steps", 1, *words, cwd=net))
+    assert reason in line
+    assert not list(net.glob("*.png"))
+    assert not list(net.glob("net-*"))
+
+
+def test_a_backward_pass_without_rectifiers_is_an_error(net: Path, onnxvis: Callable[..., Done]) -> None:
+    line = error_line(onnxvis("visualize", "net.onnx", "--node", "conv1", "--backprop", "guided", cwd=net))
+    assert "Relu" in line
+
+
+def test_animation_and_history_are_written_beside_the_picture(net: Path, onnxvis: Callable[..., Done]) -> None:
+    words = ("visualize", "net.onnx", "--node", "conv2", "--filter", 1, "--steps", 4, "-o", "a.png")
+    done = onnxvis(*words, "--animation", "a.webp", "--history", "a.json", cwd=net)
+    assert done.returncode == 0, done.stderr
+    assert "a.png, a.webp, a.json (16x16, 4 steps" in done.stdout
+    assert len(json.loads((net / "a.json").read_text())["activation"]) == 4
+    with Image.open(net / "a.webp") as image:
+        assert image.n_frames == 4
+
+
+def test_replay_says_whether_it_is_the_same(net: Path, onnxvis: Callable[..., Done]) -> None:
+    onnxvis("visualize", "net.onnx", "--node", "conv2", "--filter", 1, "--steps", 4, "-o", "a.png", cwd=net)
+    done = onnxvis("replay", "a.png", "net.onnx", cwd=net)
+    assert done.returncode == 0, done.stderr
+    assert "replay      the same bits" in done.stdout
+    first, again = (read_png(net / name) for name in ("a.png", "a-replay.png"))
+    assert np.array_equal(np.asarray(first[0]), np.asarray(again[0]))
+    assert first[1]["recipe"] == again[1]["recipe"]
+    quiet = onnxvis("replay", "a.png", "net.onnx", "-q", cwd=net)
+    assert quiet.stdout == "a-replay.png\n"
+    onnx.save(conv_net(w1=np.ones((4, 3, 3, 3), np.float32)), net / "other.onnx")
+    changed = onnxvis("replay", "a.png", "other.onnx", "-o", "b.png", cwd=net)
+    assert changed.returncode == 1
+    assert "the model has changed: other.onnx is not the file" in changed.stdout
+    assert "replay      not the same bits" in changed.stdout
+
+
+def test_every_goal_is_reached_from_the_command_line(net: Path, onnxvis: Callable[..., Done]) -> None:
+    words = ("visualize", "net.onnx", "--node", "conv2", "--filter", 1, "--steps", 40, "--neuron", "center")
+    found = {}
+    for name, more in {"up": (), "down": ("--minimize",), "reach": ("--reach", 0.1)}.items():
+        done = onnxvis(*words, *more, "-o", f"{name}.png", cwd=net)
+        assert done.returncode == 0, done.stderr
+        found[name] = read_png(net / f"{name}.png")[1]["measured"]["activation"]
+    assert found["down"] < found["reach"] < found["up"]
+    assert found["reach"] == pytest.approx(0.1, abs=0.02)

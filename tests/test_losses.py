@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,3 +174,94 @@ def test_no_losses_are_refused() -> None:
         as_objective([])
     with pytest.raises(TypeError, match="losses must be"):
         as_objective("tv")
+
+
+@pytest.mark.parametrize("neuron", ["center", (0, 0), (-1, 2), (3, -4)])
+def test_one_neuron_is_one_number_of_the_activation(neuron: Any) -> None:
+    activation = random_images(2, 5, 4, 6)
+    y, x = (2, 3) if neuron == "center" else neuron
+    found = unit_activation(activation, [(1,), (3, 4)], 1, neuron)
+    wanted = [activation[0, 1, y, x], activation[1, 3, y, x] + activation[1, 4, y, x]]
+    torch.testing.assert_close(found, torch.stack(wanted))
+
+
+def test_a_neuron_is_counted_along_the_spatial_axes_whatever_their_place() -> None:
+    tokens = random_images(2, 7, 5)
+    torch.testing.assert_close(unit_activation(tokens, [(1,), (1,)], 2, (6,)), tokens[:, 6, 1])
+    volume = random_images(1, 3, 4, 5, 6)
+    torch.testing.assert_close(unit_activation(volume, [(2,)], 1, (1, 2, 3)), volume[:, 2, 1, 2, 3])
+    bare = random_images(4, 5)
+    torch.testing.assert_close(unit_activation(bare, [(2,)], 0, (1,)), bare[2:3, 1])
+    torch.testing.assert_close(unit_activation(volume, [()], None, (0, 1, 2, 3)), volume[:, 0, 1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("shape", "neuron", "reason"),
+    [
+        ((1, 10), "center", "has no positions: leave --neuron out"),
+        ((1, 10, 4, 5), (4, 0), "give 2 numbers below 4, 5, or center"),
+        ((1, 10, 4, 5), (1,), "Neuron 1 is not one of the target's positions"),
+        ((1, 10, 4, 5), (-5, 0), "below 4, 5"),
+        ((1, 10, 7), (7,), "give 1 number below 7, or center"),
+    ],
+)
+def test_a_position_that_is_not_there_is_refused(shape: tuple[int, ...], neuron: Any, reason: str) -> None:
+    with pytest.raises(TargetError, match=reason):
+        unit_activation(random_images(*shape), [(1,)], 1, neuron)
+
+
+def test_each_image_of_a_batch_has_its_own_filters() -> None:
+    activation = random_images(3, 5, 2, 2)
+    for filters in ([(1,), (4,), (0,)], [(1, 2), (4, 0), (3, 1)], [(1, 2), (4,), ()]):
+        together = unit_activation(activation, filters, 1)
+        alone = [unit_activation(activation[index : index + 1], [chosen], 1) for index, chosen in enumerate(filters)]
+        torch.testing.assert_close(together, torch.cat(alone))
+    scene_ = Scene(random_images(3, 1, 4, 4), random_images(3, 1, 4, 4), {"": activation}, filters=((0,), (1,), (2,)))
+    found = ActivationMaximization(channel_axis=1)(scene_)
+    torch.testing.assert_close(found, -torch.stack([activation[index, index].mean() for index in range(3)]))
+
+
+def test_activations_with_an_axis_for_the_images_are_read_one_by_one() -> None:
+    # Of each image (positions, channels), without a batch.
+    activation = random_images(3, 7, 5)
+    scene_ = Scene(
+        random_images(3, 1, 4, 4),
+        random_images(3, 1, 4, 4),
+        {"": activation},
+        filters=((0,), (1,), (2,)),
+        stacked=frozenset({""}),
+    )
+    found = ActivationMaximization(channel_axis=1)(scene_)
+    torch.testing.assert_close(found, -torch.stack([activation[index, :, index].mean() for index in range(3)]))
+
+
+@pytest.mark.parametrize("goal", [2.0, -3.0, 0.0])
+def test_a_value_to_reach_is_the_distance_from_it_rounded_off_near_by(goal: float) -> None:
+    values = np.linspace(-6, 6, 41)
+    near = 0.1 * (abs(goal) or 1)
+    distance = np.abs(values - goal)
+    wanted = np.where(distance < near, distance**2 / (2 * near), distance - near / 2)
+    activation = torch.tensor(values, dtype=torch.float32)[:, None]
+    scene_ = Scene(random_images(41, 1, 2, 2), random_images(41, 1, 2, 2), {"": activation})
+    found = ActivationMaximization((0,), channel_axis=1, goal=goal)(scene_)
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_minimizing_turns_the_sign() -> None:
+    activation = random_images(2, 5)
+    scene_ = Scene(random_images(2, 1, 2, 2), random_images(2, 1, 2, 2), {"": activation})
+    torch.testing.assert_close(ActivationMaximization((3,), channel_axis=1, goal="minimize")(scene_), activation[:, 3])
+
+
+def test_regularizers_look_at_every_optimized_input() -> None:
+    first, second = random_images(2, 3, 5, 5), random_images(2, 1, 8)
+    both = Scene(first, first, {}, {"a": first, "b": second})
+    for loss in (TotalVariation(), LpNorm()):
+        torch.testing.assert_close(loss(both), loss(Scene(first, first, {})) + loss(Scene(second, second, {})))
+
+
+def test_features_have_no_total_variation() -> None:
+    features = random_images(3, 12).requires_grad_()
+    variation = TotalVariation()(Scene(features, features, {}))
+    assert variation.tolist() == [0, 0, 0]
+    assert variation.requires_grad

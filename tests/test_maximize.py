@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -5,16 +8,20 @@ import torch
 from torch import Tensor
 
 from onnxvis import load
+from onnxvis.engine import Engine, engine_for
 from onnxvis.errors import DeadUnitError, NonFiniteLossError
+from onnxvis.gradients import modifier_of
+from onnxvis.image_input import ImageInput
 from onnxvis.images import Fourier, Parameterization, Pixel
 from onnxvis.losses import ActivationMaximization, Objective, Scene, TotalVariation
 from onnxvis.lower import lower
-from onnxvis.maximize import Problem, Run, maximize
+from onnxvis.maximize import Callback, Method, Problem, Run, Step, Variable, maximize
 from onnxvis.preprocess import Preprocess
 from onnxvis.transforms import Jitter, RandomAffine, Transform
 from tests.models import conv_net, parsed
 
-MAXIMIZE = Objective(((ActivationMaximization((2,), channel_axis=1), 1.0),))
+MAXIMIZE = Objective(((ActivationMaximization(channel_axis=1), 1.0),))
+VIEWS = (Jitter(2), RandomAffine(scale=(0.8, 1.2), rotate=10, shift=0.1))
 
 
 def problem(
@@ -23,38 +30,61 @@ def problem(
     *,
     objective: Objective = MAXIMIZE,
     parameterization: Parameterization | None = None,
-    transforms: tuple[Transform, ...] = (Jitter(2), RandomAffine(scale=(0.8, 1.2), rotate=10, shift=0.1)),
-    batch: int = 1,
+    transforms: tuple[Transform, ...] = VIEWS,
+    filters: Sequence[int] = (2,),
+    modifier: str | None = None,
 ) -> Problem:
-    network = lower(load(proto), [tensor], (batch, 3, 16, 16))
+    """Optimize one image for each filter."""
+    model = load(proto)
+    single = Engine(
+        network=lower(model, [tensor], (1, 3, 16, 16)),
+        inputs={"image": ImageInput("image", (1, 3, 16, 16), Preprocess(), 3, (16, 16))},
+        outputs={"": 0},
+        count=1,
+    )
     return Problem(
-        network=network,
-        activations={"": 0},
+        engine=engine_for(single, len(filters), lambda count: lower(model, [tensor], (count, 3, 16, 16))),
+        variables={"image": Variable((3, 16, 16), parameterization or Fourier(), transforms)},
         objective=objective,
-        image_name="image",
-        image_shape=(batch, 3, 16, 16),
-        preprocess=Preprocess(),
-        held={},
-        parameterization=parameterization or Fourier(),
-        transforms=transforms,
+        filters=tuple((index,) for index in filters),
+        gradient_modifier=None if modifier is None else modifier_of(modifier),
         device=torch.device("cpu"),
     )
 
 
-def solved(wanted: Problem, *, steps: int = 30, seed: int = 0, seed_image: Tensor | None = None) -> Run:
-    return maximize(wanted, steps=steps, learning_rate=0.05, seed=seed, seed_image=seed_image)
+def solved(
+    wanted: Problem,
+    *,
+    steps: int = 30,
+    seed: int = 0,
+    seed_image: Tensor | None = None,
+    callbacks: Sequence[Callback] = (),
+    **method: Any,
+) -> Run:
+    seeds = {} if seed_image is None else {"image": seed_image}
+    return maximize(
+        wanted, Method(steps=steps, **method), seeds=[seed] * wanted.count, seed_images=seeds, callbacks=callbacks
+    )
 
 
-def activation(wanted: Problem, image: Tensor) -> float:
+def activation(wanted: Problem, images: Tensor) -> float:
     with torch.no_grad():
-        return -float(wanted.objective(wanted.scene(image, None))[0].mean())
+        return -float(wanted.objective(wanted.scene({"image": images}, None))[0].mean())
+
+
+def image(run: Run) -> Tensor:
+    return run.images["image"]
+
+
+def start(run: Run) -> Tensor:
+    return run.starts["image"]
 
 
 @pytest.mark.parametrize("parameterization", [Fourier(), Pixel()])
 def test_the_activation_rises(parameterization: Parameterization) -> None:
     wanted = problem(conv_net(), parameterization=parameterization)
     run = solved(wanted)
-    assert activation(wanted, run.image) > 1.3 * activation(wanted, run.start)
+    assert activation(wanted, image(run)) > 1.3 * activation(wanted, start(run))
     assert run.history.shape == (30, 1, 1)
     assert run.losses == ("activation",)
     assert not run.interrupted
@@ -63,9 +93,9 @@ def test_the_activation_rises(parameterization: Parameterization) -> None:
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
     wanted = problem(conv_net())
     first, second, other = solved(wanted), solved(wanted), solved(wanted, seed=1)
-    assert torch.equal(first.image, second.image)
+    assert torch.equal(image(first), image(second))
     assert torch.equal(first.history, second.history)
-    assert not torch.equal(first.image, other.image)
+    assert not torch.equal(image(first), image(other))
 
 
 def test_the_image_stays_in_its_range_at_every_step() -> None:
@@ -84,54 +114,122 @@ def test_the_image_stays_in_its_range_at_every_step() -> None:
 def test_no_steps_return_the_start() -> None:
     wanted = problem(conv_net(), transforms=())
     run = solved(wanted, steps=0)
-    assert torch.equal(run.image, run.start)
+    assert torch.equal(image(run), start(run))
     assert len(run.history) == 0
 
 
 def test_a_seed_image_is_the_start() -> None:
-    image = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(3))
-    run = solved(problem(conv_net()), steps=1, seed_image=image)
-    assert (run.start[0] - image).abs().max() < 1 / 255
+    photo = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(3))
+    run = solved(problem(conv_net()), steps=1, seed_image=photo)
+    assert (start(run)[0] - photo).abs().max() < 1 / 255
 
 
 def test_images_of_a_batch_do_not_depend_on_their_neighbors() -> None:
-    two, one = problem(conv_net(), batch=2), problem(conv_net())
-    together, alone = solved(two, steps=5), solved(one, steps=5)
-    torch.testing.assert_close(together.history[:, :, :1], alone.history, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(together.image[:1], alone.image, rtol=0, atol=1e-3)
-    assert not torch.equal(together.image[0], together.image[1])
+    many = problem(conv_net(), "conv2", filters=[index % 6 for index in range(16)])
+    together = solved(many, steps=10)
+    for index in (0, 4, 15):
+        alone = solved(problem(conv_net(), "conv2", filters=[index % 6]), steps=10)
+        torch.testing.assert_close(start(together)[index : index + 1], start(alone), rtol=0, atol=1e-6)
+        torch.testing.assert_close(together.history[:, :, index : index + 1], alone.history, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(image(together)[index : index + 1], image(alone), rtol=0, atol=2e-3)
+    assert not torch.equal(image(together)[0], image(together)[1])
+
+
+def test_the_patience_of_an_image_does_not_depend_on_its_neighbors() -> None:
+    options: dict[str, Any] = {"steps": 400, "patience": 16, "learning_rate": 0.1}
+    together = solved(problem(conv_net(), filters=[0, 1, 2], transforms=()), **options)
+    assert min(together.steps) < 400
+    assert len(set(together.steps)) > 1
+    for index in range(3):
+        alone = solved(problem(conv_net(), filters=[index], transforms=()), **options)
+        assert alone.steps == together.steps[index : index + 1]
+        end = alone.steps[0]
+        torch.testing.assert_close(together.history[end - 1, 0, index], alone.history[-1, 0, 0], rtol=2e-2, atol=1e-5)
+
+
+def test_without_patience_all_steps_are_made() -> None:
+    assert solved(problem(conv_net(), transforms=()), steps=40, learning_rate=0.3).steps == (40,)
+
+
+def test_without_transforms_the_best_image_is_returned() -> None:
+    seen: list[float] = []
+    wanted = problem(conv_net(), transforms=(), parameterization=Pixel())
+    # Steps so large that the loss jumps up and down.
+    options: dict[str, Any] = {"steps": 25, "learning_rate": 30.0, "callbacks": [lambda step: seen.append(step.losses)]}
+    best, last = solved(wanted, **options), solved(wanted, **options, keep="last")
+    losses = best.history[:, 0, 0]
+    assert activation(wanted, image(best)) >= -float(losses.min()) - 1e-5
+    assert activation(wanted, image(best)) >= activation(wanted, image(last))
+
+
+def test_a_value_is_reached_and_not_passed() -> None:
+    for goal in (0.02, 0.03, -0.01):
+        reach = Objective(((ActivationMaximization(channel_axis=1, goal=goal), 1.0),))
+        wanted = problem(conv_net(), objective=reach)
+        run = solved(wanted, steps=80, settle=True)
+        found = wanted.scene({"image": image(run)}, None).activations[""][0, 2]
+        assert float(found) == pytest.approx(goal, abs=0.0005)
+
+
+def test_minimizing_is_maximizing_the_opposite() -> None:
+    lower_it = Objective(((ActivationMaximization(channel_axis=1, goal="minimize"), 1.0),))
+    run = solved(problem(conv_net(), objective=lower_it), steps=20)
+    opposite = MAXIMIZE * -1.0
+    torch.testing.assert_close(image(run), image(solved(problem(conv_net(), objective=opposite), steps=20)))
+
+
+def test_a_gradient_modifier_changes_the_way_and_not_the_losses() -> None:
+    plain = solved(problem(conv_net(), transforms=(), parameterization=Pixel()), steps=20)
+    only_brighter = solved(problem(conv_net(), transforms=(), parameterization=Pixel(), modifier="absolute"), steps=20)
+    assert plain.history[0].tolist() == only_brighter.history[0].tolist()
+    rise = image(only_brighter) - start(only_brighter)
+    assert float(rise.min()) >= -1e-6
+    assert float((image(plain) - start(plain)).min()) < -0.01
+
+
+def test_each_image_finds_the_contrast_that_it_needs() -> None:
+    kernel = np.zeros((4, 3, 3, 3), np.float32)
+    kernel[:, :, 1, 1], kernel[:, :, 1, 2] = 1, -1
+    bias = np.array([0.5, -2, 0.5, -1e6], np.float32)
+    wanted = problem(conv_net(w1=kernel, b1=bias), "relu1", parameterization=Pixel(std=0.2), filters=[0, 1, 2, 3])
+    run = solved(wanted, steps=4)
+    assert run.contrasts[0] == run.contrasts[2] == 1
+    assert run.contrasts[1] in (3, 10)
+    assert run.contrasts[3] == 0
+    alone = solved(
+        problem(conv_net(w1=kernel, b1=bias), "relu1", parameterization=Pixel(std=0.2), filters=[1]), steps=4
+    )
+    assert torch.equal(start(run)[1], start(alone)[0])
 
 
 def test_regularizers_take_part() -> None:
     plain = solved(problem(conv_net(), transforms=()), steps=20)
     smooth = solved(problem(conv_net(), objective=MAXIMIZE + 100 * TotalVariation(), transforms=()), steps=20)
-    roughness = [float(TotalVariation()(Scene(run.image, run.image, {}))) for run in (plain, smooth)]
+    roughness = [float(TotalVariation()(Scene(image(run), image(run), {}))) for run in (plain, smooth)]
     assert roughness[1] < roughness[0] / 2
 
 
 def test_progress_is_reported_after_each_step() -> None:
-    calls: list[tuple[int, dict[str, float]]] = []
-    maximize(
-        problem(conv_net()),
-        steps=3,
-        learning_rate=0.05,
-        seed=0,
-        on_step=lambda step, losses: calls.append((step, dict(losses))),
-    )
-    assert [step for step, _ in calls] == [1, 2, 3]
-    assert list(calls[0][1]) == ["activation"]
+    steps: list[Step] = []
+    run = solved(problem(conv_net()), steps=3, callbacks=[steps.append])
+    assert [step.number for step in steps] == [1, 2, 3]
+    assert list(steps[0].losses) == ["activation"]
+    assert steps[2].losses["activation"] == pytest.approx(float(run.history[2, 0, 0]))
+    assert torch.equal(steps[0].image, start(run))
+    assert not torch.equal(steps[1].image, steps[0].image)
+    (gradient,) = steps[0].gradients["image"]
+    assert gradient.shape == (1, 3, 16, 9, 2)
 
 
 def test_an_interruption_returns_what_there_is() -> None:
-    def stop(step: int, losses: object) -> None:
-        del losses
-        if step == 4:
+    def stop(step: Step) -> None:
+        if step.number == 4:
             raise KeyboardInterrupt
 
-    run = maximize(problem(conv_net()), steps=30, learning_rate=0.05, seed=0, on_step=stop)
+    run = solved(problem(conv_net()), steps=30, callbacks=[stop])
     assert run.interrupted
     assert len(run.history) == 4
-    assert torch.isfinite(run.image).all()
+    assert torch.isfinite(image(run)).all()
 
 
 def test_a_dead_unit_is_an_error_with_remedies() -> None:
@@ -147,8 +245,8 @@ def test_a_unit_that_is_silent_near_grey_is_found_by_a_stronger_start() -> None:
     proto = conv_net(w1=kernel, b1=np.full(4, -2, np.float32))
     wanted = problem(proto, "relu1", parameterization=Pixel(std=0.2))
     run = solved(wanted, steps=30)
-    assert run.start.std() > 0.1
-    assert activation(wanted, run.image) > activation(wanted, run.start)
+    assert start(run).std() > 0.1
+    assert activation(wanted, image(run)) > activation(wanted, start(run))
 
 
 def test_a_nan_loss_names_step_and_loss() -> None:
@@ -168,13 +266,7 @@ def test_a_loss_that_overflows_later_names_its_step() -> None:
     steps: list[int] = []
     objective = Objective(((explode, 1.0),))
     with pytest.raises(NonFiniteLossError, match="'explode' became NaN or infinite at step 8"):
-        maximize(
-            problem(conv_net(), objective=objective),
-            steps=40,
-            learning_rate=0.05,
-            seed=0,
-            on_step=lambda step, _: steps.append(step),
-        )
+        solved(problem(conv_net(), objective=objective), steps=40, callbacks=[lambda step: steps.append(step.number)])
 
 
 def test_the_gradient_of_a_whole_objective_agrees_with_finite_differences_through_onnxruntime() -> None:
@@ -182,15 +274,15 @@ def test_the_gradient_of_a_whole_objective_agrees_with_finite_differences_throug
 
     model = load(conv_net())
     wanted = problem(conv_net(), transforms=())
-    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    (gradient,) = torch.autograd.grad(wanted.objective(wanted.scene(image, None))[0].sum(), image)
+    point = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    (gradient,) = torch.autograd.grad(wanted.objective(wanted.scene({"image": point}, None))[0].sum(), point)
     oracle, step = Oracle(model, ["logits"]), 1e-2
     generator = np.random.default_rng(0)
     for _ in range(5):
-        direction = generator.standard_normal(image.shape).astype(np.float32)
+        direction = generator.standard_normal(point.shape).astype(np.float32)
         direction /= np.linalg.norm(direction)
         ahead, behind = (
-            -oracle.run({"image": image.detach().numpy() + sign * step * direction})["logits"][0, 2] for sign in (1, -1)
+            -oracle.run({"image": point.detach().numpy() + sign * step * direction})["logits"][0, 2] for sign in (1, -1)
         )
         slope = float((gradient.numpy() * direction).sum())
         assert slope == pytest.approx((ahead - behind) / (2 * step), rel=2e-2, abs=2e-4)

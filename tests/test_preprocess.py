@@ -184,7 +184,9 @@ def test_any_order_of_axes_can_be_fed_and_read_back(layout: str, bgr: bool) -> N
 
 
 def test_a_layout_of_another_rank_is_refused() -> None:
-    model = load(parsed('<ir_version: 8, opset_import: ["": 17]> g (float[1, 9] v) => (float[1, 9] y) { y = Relu (v) }'))
+    model = load(
+        parsed('<ir_version: 8, opset_import: ["": 17]> g (float[1, 9] v) => (float[1, 9] y) { y = Relu (v) }')
+    )
     with pytest.raises(InputError, match=r"Layout NCHW has 4 axes, but input 'v' is \(1, 9\)"):
         find_image_input(model, {"v": (1, 9)}, wrt="v", overrides={"layout": "NCHW"})
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import io
+import math
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,17 +12,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
 from onnxvis import render
 from onnxvis.errors import InputError, OutputError
-from onnxvis.render import check_writable, from_image, png_bytes, read_photo, read_png, to_image, write_file
+from onnxvis.render import (
+    check_writable,
+    from_image,
+    npy_bytes,
+    png_bytes,
+    read_array,
+    read_photo,
+    read_png,
+    to_image,
+    write_file,
+)
 
 
-def levels(channels: int, height: int = 5, width: int = 7) -> Tensor:
+def levels(channels: int, *sizes: int) -> Tensor:
     """All 8-bit levels, as values."""
-    return (torch.arange(channels * height * width) * 37 % 256).reshape(channels, height, width) / 255
+    shape = (channels, *(sizes or (5, 7)))
+    return (torch.arange(math.prod(shape)) * 37 % 256).reshape(shape) / 255
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 9])
@@ -37,14 +53,72 @@ def test_values_are_rounded_to_the_nearest_level_and_clipped() -> None:
     assert np.asarray(to_image(values)).tolist() == [[0, 0, 0, 1, 254, 255, 255]]
 
 
-def test_other_channel_counts_are_grey_pictures_side_by_side() -> None:
+@given(channels=st.integers(1, 70), height=st.integers(1, 6), width=st.integers(1, 6))
+def test_any_number_of_channels_is_read_back_exactly(channels: int, height: int, width: int) -> None:
+    values = levels(channels, height, width)
+    assert torch.equal(from_image(to_image(values), channels), values)
+
+
+@settings(max_examples=50)
+@given(channels=st.integers(1, 12), depth=st.integers(1, 40), height=st.integers(1, 5), width=st.integers(1, 5))
+def test_any_volume_is_read_back_exactly(channels: int, depth: int, height: int, width: int) -> None:
+    values = levels(channels, depth, height, width)
+    assert torch.equal(from_image(to_image(values), channels, depth), values)
+
+
+def slow_grid(cells: list[list[list[int]]], columns: int, gap: int) -> list[list[int]]:
+    """Paint the cells one by one on mid-grey."""
+    height, width, rows = len(cells[0]), len(cells[0][0]), -(-len(cells) // columns)
+    picture = [[128] * (columns * (width + gap) - gap) for _ in range(rows * (height + gap) - gap)]
+    for index, cell in enumerate(cells):
+        for y in range(height):
+            for x in range(width):
+                picture[index // columns * (height + gap) + y][index % columns * (width + gap) + x] = cell[y][x]
+    return picture
+
+
+@pytest.mark.parametrize(("channels", "columns"), [(2, 2), (4, 2), (5, 3), (7, 3), (12, 4), (64, 8), (65, 9)])
+def test_other_channel_counts_are_a_near_square_grid_of_grey_pictures(channels: int, columns: int) -> None:
+    values = levels(channels)
+    expected = slow_grid((values * 255).round().int().tolist(), columns, gap=1)
+    assert np.asarray(to_image(values)).tolist() == expected
+
+
+def test_two_channels_lie_side_by_side() -> None:
     values = torch.stack([torch.zeros(2, 3), torch.ones(2, 3)])
-    assert np.asarray(to_image(values)).tolist() == [[0] * 3 + [255] * 3] * 2
+    assert np.asarray(to_image(values)).tolist() == [[0] * 3 + [128] + [255] * 3] * 2
 
 
-def test_a_picture_of_another_width_holds_no_channels() -> None:
-    with pytest.raises(InputError, match="7 pixels wide does not hold 2 channels"):
-        from_image(Image.new("L", (7, 5)), 2)
+def test_a_volume_is_a_grid_of_its_slices() -> None:
+    values = levels(1, 6, 4, 5)
+    expected = slow_grid((values[0] * 255).round().int().tolist(), columns=3, gap=1)
+    assert np.asarray(to_image(values)).tolist() == expected
+
+
+def test_a_volume_of_three_channels_is_a_grid_of_colored_slices() -> None:
+    picture = to_image(levels(3, 6, 4, 5))
+    assert picture.mode == "RGB"
+    for channel, band in enumerate(picture.split()):
+        assert np.array_equal(np.asarray(band), np.asarray(to_image(levels(3, 6, 4, 5)[channel : channel + 1])))
+
+
+def test_slices_of_several_channels_stand_farther_apart_than_their_channels() -> None:
+    values = levels(2, 3, 4, 5)
+    slices = [np.asarray(to_image(values[:, index])).tolist() for index in range(3)]
+    assert np.asarray(to_image(values)).tolist() == slow_grid(slices, columns=2, gap=3)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "depth"), [((8, 5), 2, None), ((7, 4), 4, None), ((2, 1), 2, None), ((1, 1), 2, None)]
+)
+@pytest.mark.parametrize("volume", [False, True])
+def test_a_picture_of_another_size_holds_no_grid(
+    size: tuple[int, int], channels: int, depth: int | None, *, volume: bool
+) -> None:
+    if volume:
+        channels, depth = 1, channels
+    with pytest.raises(InputError, match=f"{size[0]}x{size[1]} pixels does not hold .* as a grid of 2x"):
+        from_image(Image.new("L", size), channels, depth)
 
 
 @pytest.mark.parametrize("text", ["plain", "Füchsin 狐 🦊", "line\nbreak\0null", "\udcff\udc80", '"quoted\\"', ""])
@@ -119,6 +193,119 @@ def test_what_cannot_be_written_is_found_beforehand(name: str, reason: str, tmp_
         with pytest.raises(OutputError, match=reason):
             attempt(tmp_path / name)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".json", ".gif", ".webp", ".WebP"])
+def test_all_kinds_of_files_are_written(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"result{suffix}"
+    check_writable(path, (".gif", suffix.lower()))
+    write_file(path, b"content")
+    assert path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    ("suffixes", "allowed"),
+    [
+        ((".npy",), ": Let the name end in .npy."),
+        ((".gif", ".webp"), ": Let the name end in .gif or .webp."),
+        ((".png", ".gif", ".webp"), ": Let the name end in .png, .gif or .webp."),
+        ((".png",), "which keep every value. Let the name end in .png."),
+    ],
+)
+def test_the_refusal_of_a_name_says_what_it_may_end_in(suffixes: tuple[str, ...], allowed: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as caught:
+        check_writable(tmp_path / "result.txt", suffixes)
+    assert caught.value.message.endswith(allowed)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", ">f4", "float16", "uint8", "int64", "bool"])
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3, 4)])
+def test_an_array_is_read_back_as_it_was(dtype: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    array = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    path = tmp_path / "array.npy"
+    write_file(path, npy_bytes(array.T))
+    read = read_array(path)
+    assert read.dtype == array.dtype
+    assert np.array_equal(read, array.T)
+
+
+def test_numpy_reads_the_same() -> None:
+    assert np.load(io.BytesIO(npy_bytes(np.arange(3)))).tolist() == [0, 1, 2]
+
+
+class Harmful:
+    """What a pickle can do when it is loaded."""
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, ("harm",)
+
+
+def objects() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([Harmful()], dtype=object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+def archive() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.arange(3))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "Cannot read"),
+        (b"no array", "Cannot read"),
+        (npy_bytes(np.arange(9))[:-3], "Cannot read"),
+        (pickle.dumps(Harmful()), "Cannot read"),
+        (objects(), "Cannot read .* Object arrays"),
+        (archive(), "Cannot read"),
+        (npy_bytes(np.array(["text"])), "holds <U4 values"),
+        (npy_bytes(np.array([1j])), "holds complex128 values"),
+        (npy_bytes(np.zeros(2, "f4,i4")), "holds .* values"),
+    ],
+)
+def test_what_holds_no_numbers_is_refused(
+    content: bytes, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.npy").write_bytes(content)
+    with pytest.raises(InputError, match=rf"{reason}.*Give a file that numpy.save wrote"):
+        read_array("a.npy")
+    assert not Path("harm").exists()
+
+
+def test_an_array_that_python_2_has_written_is_read_without_a_warning(tmp_path: Path) -> None:
+    content = npy_bytes(np.arange(6).reshape(2, 3)).replace(b"(2, 3), }", b"(2L,3L),}")
+    (tmp_path / "old.npy").write_bytes(content)
+    assert read_array(tmp_path / "old.npy").tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_a_missing_array_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"No array .* Check the path"):
+        read_array(tmp_path / "missing.npy")
+    with pytest.raises(InputError, match="Cannot read"):
+        read_array(tmp_path)
+
+
+def test_objects_are_not_encoded() -> None:
+    with pytest.raises(ValueError, match="Object arrays"):
+        npy_bytes(np.array([None]))
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_a_damaged_array_is_never_another_error(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    damaged = bytearray(npy_bytes(np.arange(6.0).reshape(2, 3)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(
+            st.sampled_from(b"\x00 '\"(){}[],:0195<>fiOUVSL-.\xff")
+        )
+    path = tmp_path_factory.getbasetemp() / "damaged.npy"
+    path.write_bytes(damaged[: data.draw(st.integers(0, 2 * len(damaged)))])
+    with contextlib.suppress(InputError):
+        assert read_array(path).dtype.kind in "biuf"
 
 
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="nothing is read-only for root")

@@ -196,7 +196,9 @@ def _outputs(layer: _Layer, run: Run, kinds: list[Cell], X: Tensor) -> Tensor | 
     Ys, ends = [], []
     for number, (kind, is_backward) in enumerate(zip(kinds, layer.backward, strict=True)):
         forward = _reversed(X, layer.sequence_lens) if is_backward else X
-        states = run(kind, forward, layer.weights(number), layer.states(X, number))
+        weights, before = layer.weights(number), layer.states(X, number)
+        _check_shapes(X, weights, before)
+        states = run(kind, forward, weights, before)
         Y = _cut(states[0], layer.sequence_lens)
         Ys.append(_reversed(Y, layer.sequence_lens) if is_backward else Y)
         ends.append([_at_end(state, layer.sequence_lens) for state in states[: max(layer.outputs - 1, 0)]])
@@ -206,6 +208,24 @@ def _outputs(layer: _Layer, run: Run, kinds: list[Cell], X: Tensor) -> Tensor | 
         # (T, D, N, H) -> (N, T, D, H)
         Y, last = Y.permute(2, 0, 1, 3), [state.transpose(0, 1) for state in last]
     return Y if layer.outputs == 1 else (Y, *last)
+
+
+def _check_shapes(X: Tensor, weights: Weights, states: States) -> None:
+    """Refuse what does not fit together: some of torch's kernels end the process."""
+    hidden = weights.R.shape[1]
+    fits = (
+        X.ndim == 3  # noqa: PLR2004 - (T, N, inputs)
+        and weights.W.shape[1] == X.shape[2]
+        and len(weights.W) == len(weights.R)
+        and all(tuple(state.shape) == (X.shape[1], hidden) for state in states)
+        and (weights.B is None or weights.B.numel() == 2 * len(weights.R))
+    )
+    if not fits:
+        found = [tuple(state.shape) for state in states]
+        message = (
+            f"X {tuple(X.shape)}, W {tuple(weights.W.shape)}, R {tuple(weights.R.shape)} and states {found} do not fit"
+        )
+        raise ValueError(message)
 
 
 def _reversed(X: Tensor, lens: Tensor | None) -> Tensor:
