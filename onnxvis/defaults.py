@@ -1,7 +1,8 @@
 """What is chosen for an image where nothing else is asked for.
 
 Chosen by letting one ImageNet classifier judge pictures that were made for another, and by looking: at 224 pixels wide
-views made classes that one can name; at 28 to 64 pixels, narrower views and a steeper spectrum made cleaner shapes.
+views made classes that one can name; at 28 to 64 pixels, narrower views and a steeper spectrum made cleaner shapes. Signals
+are less smooth: of exponents from 0 to 1.5, 0.75 drove a classifier of wave forms highest.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def default_parameterization(size: tuple[int, ...]) -> Parameterization:
     """
     if not size:
         return Pixel()
+    if len(size) == 1:
+        return Fourier(decay=0.75)
     return Fourier(decay=1.5) if min(size) < SMALL_IMAGE else Fourier()
 
 

@@ -127,8 +127,7 @@ def test_the_counter_counts_new_drawings(draw: Callable[[Sample], tuple[Any, Any
     drawings, numbers = draw(BLOBS)
     counts = answers(BLOBS, drawings)
     assert np.abs(counts - numbers).mean() < 0.4
-    assert numbers.min() == 0
-    assert numbers.max() == 16
+    assert np.abs(counts[numbers == 0]).mean() < 0.4
 
 
 def test_a_file_from_keras_bears_the_names_of_its_layers() -> None:
