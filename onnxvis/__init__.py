@@ -10,7 +10,7 @@ from onnxvis.model import Model, load
 from onnxvis.recipe import Recipe
 from onnxvis.replay import Replay, replay
 from onnxvis.result import Result, VisualizationInterrupted
-from onnxvis.transforms import Jitter, RandomAffine
+from onnxvis.transforms import Invertible, Jitter, RandomAffine
 from onnxvis.verify import Verification, verify
 from onnxvis.visualize import visualize, visualize_filters
 
@@ -19,6 +19,7 @@ __all__ = [
     "Animation",
     "Fourier",
     "History",
+    "Invertible",
     "Jitter",
     "Loss",
     "LpNorm",

@@ -7,9 +7,9 @@ on its neighbors nor on the device, and takes and gives (N, C, H, W), differenti
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -107,6 +107,57 @@ class RandomAffine:
         across = [cos, -sin / aspect, 2 * self.shift * (2 * right - 1)]
         along = [sin * aspect, cos, 2 * self.shift * (2 * down - 1)]
         return torch.tensor([across, along])
+
+
+@dataclass(frozen=True)
+class Invertible:
+    """Change each image by any function before the step, and its gradient back by the inverse: an input modifier.
+
+    The function need not be differentiable; it gets and gives one image, (1, C, *spatial), without gradient history.
+    What it does must be linear and keep lengths for the step to be exact: rolling, flipping, permuting.
+
+    Attributes:
+        forward: Changes an image.
+        inverse: Undoes that.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    inverse: Callable[[Tensor], Tensor]
+
+    def __call__(self, images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Change (N, C, *spatial) images one by one.
+
+        Raises:
+            SettingError: A function does not return a tensor, or the inverse another shape.
+        """
+        _check_generators(images, generators)
+        changed: Tensor = _Changed.apply(images, self)  # type: ignore[no-untyped-call] # torch's own
+        return changed
+
+
+class _Changed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, change: Invertible) -> Tensor:
+        ctx.change, ctx.shape = change, images.shape
+        return _one_by_one(change.forward, images)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        back = _one_by_one(ctx.change.inverse, gradient)
+        if back.shape != ctx.shape:
+            message = f"The inverse of a transform gives shape {tuple(back.shape)}; the images have {tuple(ctx.shape)}."
+            raise SettingError(message, shape=tuple(back.shape))
+        return back, None
+
+
+def _one_by_one(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    changed: list[Any] = [function(image[None].clone()) for image in images]
+    for image in changed:
+        if not isinstance(image, Tensor) or len(image) != 1:
+            found = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+            message = f"A transform must return one image, (1, C, ...), not {found}."
+            raise SettingError(message, found=found)
+    return torch.cat(changed)
 
 
 def _check_generators(images: Tensor, generators: Sequence[torch.Generator]) -> None:

@@ -1,7 +1,7 @@
 """Draw bright round blobs to be counted, among things that are none of them.
 
 The law that all drawings obey: what is counted is full, round and brighter than its surroundings; lines, rings, edges,
-dark discs and noise count for nothing.
+slabs, clumps, dark discs and noise count for nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from textures import Floats, smooth_field, turn
 Distractor = Callable[[Generator, Floats, Floats], Floats]
 
 SIZE = 64  # pixels
-MOST = 16  # blobs
+MOST = 12  # blobs
 RADII = (3.5, 5.0)  # pixels
-GAP = 2.5  # pixels between two blobs, at least
+GAP = 4.0  # pixels between two blobs, at least
 
 
 def place(rng: Generator, count: int) -> Floats:
@@ -59,6 +59,21 @@ def circle(rng: Generator, x: Floats, y: Floats) -> Floats:
     return np.clip(rng.uniform(1, 2) - np.abs(distance), 0, 1)
 
 
+def slab(rng: Generator, x: Floats, y: Floats) -> Floats:
+    """Cover a short thick bar with square ends, as wide as a blob and two to four times as long."""
+    along, across = turn(x - rng.uniform(0, SIZE), y - rng.uniform(0, SIZE), rng.uniform(0, 180))
+    half = rng.uniform(*RADII)
+    inside = half - np.maximum(np.abs(across), np.abs(along) - half * rng.uniform(1, 3))
+    return np.asarray(np.clip(0.5 + inside / rng.uniform(1, 2.5), 0, 1))
+
+
+def clump(rng: Generator, x: Floats, y: Floats) -> Floats:
+    """Cover three to six discs of a blob's size that have grown into each other."""
+    count = int(rng.integers(3, 7))
+    places = np.column_stack([rng.uniform(0, SIZE, (1, 2)) + rng.normal(0, 4, (count, 2)), rng.uniform(*RADII, count)])
+    return discs(rng, x, y, places)
+
+
 def dark_disc(rng: Generator, x: Floats, y: Floats) -> Floats:
     """Take light away from a disc of a blob's size."""
     return -discs(rng, x, y, place(rng, 1))
@@ -74,7 +89,7 @@ def grain(rng: Generator, x: Floats, _y: Floats) -> Floats:
     return smooth_field(rng, x.shape, rng.uniform(0, 1)) / 3
 
 
-DISTRACTORS: tuple[Distractor, ...] = (line, edge, circle, dark_disc, cloud, grain)
+DISTRACTORS: tuple[Distractor, ...] = (line, edge, circle, slab, clump, dark_disc, cloud, grain)
 
 
 def draw(rng: Generator, count: int) -> tuple[NDArray[np.float32], int]:
@@ -82,9 +97,9 @@ def draw(rng: Generator, count: int) -> tuple[NDArray[np.float32], int]:
     y, x = np.meshgrid(np.arange(SIZE, dtype=np.float64), np.arange(SIZE, dtype=np.float64), indexing="ij")
     image = np.full(x.shape, rng.uniform(0.1, 0.6))
     for index in rng.integers(len(DISTRACTORS), size=rng.integers(0, 5)):
-        image += rng.uniform(-0.3, 0.3) * DISTRACTORS[index](rng, x, y)
+        image += rng.uniform(-0.4, 0.4) * DISTRACTORS[index](rng, x, y)
     places = place(rng, count)
-    image = np.clip(image, 0, 0.7) + rng.uniform(0.25, 0.5) * discs(rng, x, y, places)
+    image = np.clip(image, 0, 0.65) + rng.uniform(0.3, 0.55) * discs(rng, x, y, places)
     image += rng.normal(0, rng.uniform(0, 0.06), x.shape)
     return np.clip(image, 0, 1).astype(np.float32)[None], len(places)
 

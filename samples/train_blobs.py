@@ -73,7 +73,7 @@ def errors(network: ConvNet, schedule: Schedule) -> tuple[float, float]:
 
 def main() -> None:
     """Train, measure, write, and compare what was written."""
-    schedule = Schedule(radius=1.5, batch=64, steps=600)
+    schedule = Schedule(radius=1.5, batch=64, steps=350)
     network = train_counter(schedule)
     clean, robust = errors(network, schedule)
     print(f"validation error {clean:.2f} blobs, within an L2 distance of {schedule.radius:g}: {robust:.2f}")

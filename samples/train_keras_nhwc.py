@@ -6,8 +6,8 @@ TensorFlow needs an environment of its own, without torch:
     tensorflow/bin/pip install tensorflow-cpu tf2onnx onnxruntime
     tensorflow/bin/python samples/train_keras_nhwc.py
 
-It takes a few minutes on two cores and reads no data. Training is as in `robust.py`; the network has no batch
-normalization, so that each convolution holds its ReLU, as in many Keras models.
+It takes a few minutes on two cores and reads no data. Training is as in `robust.py` and `classifiers.py`, which need
+torch. Each convolution of the written network holds its ReLU, as in many Keras models.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from onnx import helper
 from textures import SIZE, TEXTURES, draw_batch, draw_spoiled
 
 OUTPUT = Path(__file__).with_name("keras_nhwc.onnx")
-WIDTHS = (24, 48, 64, 96)
-STEPS, BATCH, SPOILED = 600, 32, 16
-LEARNING_RATE, LABEL_SMOOTHING = 2e-3, 0.05
+WIDTHS = (16, 32, 64, 80, 80)
+POOLED = (0, 1, 2)  # the convolutions after which the image is halved
+BLURS = 2  # averages over 3 x 3 pixels before the first convolution
+STEPS, BATCH, SPOILED = 700, 48, 24
+LEARNING_RATE, LABEL_SMOOTHING = 4e-3, 0.05
 RADIUS = 3.0 * 255  # of the L2 ball, in the units of the input
 SEED, VALIDATION_SEED = 0, 1_000_003
 OPSET, IR_VERSION = 17, 8
@@ -37,31 +39,41 @@ OPSET, IR_VERSION = 17, 8
 Floats = NDArray[np.float32]
 
 
-def build() -> Any:
-    """Make the network: from RGB images (N, 64, 64, 3) with values in [0, 255] to class probabilities."""
+def build(*, normalized: bool) -> Any:
+    """Make the network: from RGB images (N, 64, 64, 3) with values in [0, 255] to class probabilities.
+
+    Args:
+        normalized: Whether there is a batch normalization between each convolution and its ReLU, to train with, or each
+            convolution holds its ReLU.
+    """
     layers = keras.layers
-    stack = [
-        keras.Input((SIZE, SIZE, 3), name="image"),
-        layers.Rescaling(1 / 127.5, offset=-1, name="rescaling"),
-        layers.AveragePooling2D(3, strides=1, padding="same", name="blur"),
-    ]
+    stack = [keras.Input((SIZE, SIZE, 3), name="image"), layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")]
+    stack += [layers.AveragePooling2D(3, strides=1, padding="same", name=f"blur{index + 1}") for index in range(BLURS)]
     for index, width in enumerate(WIDTHS):
+        activation = None if normalized else "relu"
         kernel = 5 if index == 0 else 3
-        stack.append(
-            layers.Conv2D(
-                width,
-                kernel,
-                padding="same",
-                activation="relu",
-                kernel_initializer="he_normal",
-                name=f"conv{index + 1}",
-            )
-        )
-        if index < len(WIDTHS) - 1:
+        stack.append(layers.Conv2D(width, kernel, padding="same", activation=activation, name=f"conv{index + 1}"))
+        if normalized:
+            stack.append(layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{index + 1}"))
+            stack.append(layers.ReLU(name=f"relu{index + 1}"))
+        if index in POOLED:
             stack.append(layers.AveragePooling2D(2, name=f"pool{index + 1}"))
     stack.append(layers.GlobalAveragePooling2D(name="average"))
     stack.append(layers.Dense(len(TEXTURES), activation="softmax", name="predictions"))
     return keras.Sequential(stack, name="textures")
+
+
+def fold(trained: Any) -> Any:
+    """Put each batch normalization into the convolution before it."""
+    folded = build(normalized=False)
+    for index in range(len(WIDTHS)):
+        kernel, bias = trained.get_layer(f"conv{index + 1}").get_weights()
+        norm = trained.get_layer(f"norm{index + 1}")
+        gamma, beta, mean, variance = norm.get_weights()
+        factor = gamma / np.sqrt(variance + norm.epsilon)
+        folded.get_layer(f"conv{index + 1}").set_weights([kernel * factor, (bias - mean) * factor + beta])
+    folded.get_layer("predictions").set_weights(trained.get_layer("predictions").get_weights())
+    return folded
 
 
 def channels_last(images: Floats) -> Floats:
@@ -85,11 +97,11 @@ def training_batch(index: int) -> tuple[Floats, Floats]:
     return np.concatenate([images, spoiled]), targets.astype(np.float32)
 
 
-def attack(network: Any, images: Any, targets: Any, radius: Any) -> Any:
+def attack(network: Any, images: Any, targets: Any, radius: Any, *, training: bool = False) -> Any:
     """Find images within an L2 `radius`, values in [0, 255], on which the loss is larger: one gradient step."""
     with tf.GradientTape() as tape:
         tape.watch(images)
-        loss = keras.losses.CategoricalCrossentropy(reduction="sum")(targets, network(images))
+        loss = keras.losses.CategoricalCrossentropy(reduction="sum")(targets, network(images, training=training))
     gradient = tape.gradient(loss, images)
     length = tf.sqrt(tf.reduce_sum(gradient**2, axis=(1, 2, 3), keepdims=True))
     return tf.clip_by_value(images + radius * gradient / tf.maximum(length, 1e-12), 0.0, 255.0)
@@ -101,7 +113,7 @@ def training_step(network: Any, optimizer: Any) -> Any:
 
     @tf.function  # type: ignore[untyped-decorator] # TensorFlow is not there to be read
     def step(images: Any, targets: Any, radius: Any) -> Any:
-        attacked = attack(network, images, targets, radius)
+        attacked = attack(network, images, targets, radius, training=True)
         with tf.GradientTape() as tape:
             loss = error(targets, network(attacked, training=True))
         weights = network.trainable_variables
@@ -115,7 +127,7 @@ def train() -> Any:
     """Train a network from scratch, on adversarial examples only."""
     keras.utils.set_random_seed(SEED)
     tf.config.experimental.enable_op_determinism()
-    network = build()
+    network = build(normalized=True)
     rates = keras.optimizers.schedules.CosineDecay(
         0.0, STEPS * 7 // 10, warmup_target=LEARNING_RATE, warmup_steps=STEPS * 3 // 10
     )
@@ -126,7 +138,7 @@ def train() -> Any:
         loss = step(*(tf.constant(value, tf.float32) for value in (images, targets, radius)))
         if index % 50 == 0:
             print(f"step {index:4d}  loss {float(loss):.3f}", flush=True)
-    return network
+    return fold(network)
 
 
 def accuracies(network: Any) -> tuple[float, float]:

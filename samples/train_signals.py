@@ -34,7 +34,7 @@ DESCRIPTION = Description(
 
 def main() -> None:
     """Train, measure, write, and compare what was written."""
-    network = train_classifier(DESIGN, DRAWINGS, Schedule(radius=3.0, steps=1500))
+    network = train_classifier(DESIGN, DRAWINGS, Schedule(radius=2.0, steps=1000))
     inputs, _ = DRAWINGS.labelled(VALIDATION_SEED, 0, 64)
     write(OUTPUT, network, DESCRIPTION, inputs)
 

@@ -41,8 +41,8 @@ class Sample:
 CLASSIFIERS = [
     Sample("textures", "textures", "draw_batch", "NCHW", (0, 1), (3, 64, 64), 0.99, 700_000),
     Sample("grey", "textures", "draw_grey_batch", "NCHW", (0, 1), (1, 64, 64), 0.94, 600_000),
-    Sample("keras_nhwc", "textures", "draw_batch", "NHWC", (0, 255), (64, 64, 3), 0.94, 600_000),
-    Sample("signals", "signals", "draw_batch", "NCW", (-1, 1), (1, 256), 0.98, 250_000),
+    Sample("keras_nhwc", "textures", "draw_batch", "NHWC", (0, 255), (64, 64, 3), 0.99, 600_000),
+    Sample("signals", "signals", "draw_batch", "NCW", (-1, 1), (1, 256), 0.99, 250_000),
     Sample("volumes", "volumes", "draw_batch", "NCDHW", (0, 1), (1, 20, 20, 20), 0.94, 300_000),
 ]
 BLOBS = Sample("blobs", "blobs", "draw_batch", "NCHW", (0, 1), (1, 64, 64), 0.0, 200_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from onnxvis.errors import InputError, SettingError
-from onnxvis.transforms import Jitter, RandomAffine, Transform
+from onnxvis.transforms import Invertible, Jitter, RandomAffine, Transform
 
 TRANSFORMS = [Jitter(3), Jitter(0.25), RandomAffine(scale=(0.5, 1.2), rotate=20, shift=0.2)]
 SHAPES = [(1, 3, 16, 16), (2, 1, 7, 9), (1, 5, 8, 5)]
@@ -178,3 +179,37 @@ def test_affine_outside_its_range_is_refused(settings: dict[str, float]) -> None
 def test_affine_of_a_signal_is_refused() -> None:
     with pytest.raises(InputError, match="use Jitter alone"):
         RandomAffine()(random_images(1, 1, 9), generators(0))
+
+
+def test_an_invertible_change_sees_each_image_alone_and_its_gradient_comes_back_unchanged() -> None:
+    images = torch.rand(2, 3, 4, 5, requires_grad=True)
+    seen: list[tuple[int, ...]] = []
+
+    def rolled(image: Tensor) -> Tensor:
+        seen.append(tuple(image.shape))
+        # By way of numpy, through which no gradient passes.
+        return torch.from_numpy(np.roll(image.numpy(), 2, 3))
+
+    def back(image: Tensor) -> Tensor:
+        return torch.from_numpy(np.roll(image.numpy(), -2, 3))
+
+    view = Invertible(rolled, back)(images, generators(0, 1))
+    assert torch.equal(view, torch.roll(images, 2, 3))
+    assert seen == [(1, 3, 4, 5)] * 2
+    weights = torch.rand(2, 3, 4, 5)
+    (gradient,) = torch.autograd.grad((view * weights).sum(), images)
+    assert torch.equal(gradient, torch.roll(weights, -2, 3))
+
+
+@pytest.mark.parametrize(
+    ("forward", "inverse", "reason"),
+    [
+        (lambda image: image.numpy(), lambda image: image, "not ndarray"),
+        (lambda image: image.expand(2, -1, -1, -1), lambda image: image, r"not \(2, 3, 4, 5\)"),
+        (lambda image: image[..., :3], lambda image: image, r"inverse of a transform gives shape \(1, 3, 4, 3\)"),
+    ],
+)
+def test_changes_that_are_none_are_refused(forward: Any, inverse: Any, reason: str) -> None:
+    images = torch.rand(1, 3, 4, 5, requires_grad=True)
+    with pytest.raises(SettingError, match=reason):
+        Invertible(forward, inverse)(images, generators(1)).sum().backward()  # type: ignore[no-untyped-call] # torch's
