@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,15 @@ import torch
 from PIL import Image
 
 from onnxvis import Scene, keras_vis, load
-from onnxvis.errors import InputError, NonFiniteLossError, OnnxvisError, OutputError, SettingError, UnknownNodeError
+from onnxvis.errors import (
+    InputError,
+    NonFiniteLossError,
+    OnnxvisError,
+    OutputError,
+    SettingError,
+    UnknownNodeError,
+    VerificationError,
+)
 from onnxvis.keras_vis.steps import RMSprop, l2_normalized
 from tests.models import conv_net, parsed, random_weights
 
@@ -267,6 +277,14 @@ def test_any_function_is_a_callback(model: Any) -> None:
     assert numbers == [0, 1, 2]
 
 
+def test_the_defaults_are_those_of_keras_vis(model: Any) -> None:
+    weights = {"act_max_weight": 1, "lp_norm_weight": 10, "tv_weight": 10}
+    assert run(model)[1].overall == run(model, **weights, input_range=(0, 255))[1].overall
+    recorder = Recorder()
+    keras_vis.Optimizer(model, [(keras_vis.LPNorm(), 1)]).minimize(callbacks=[recorder], verbose=False)
+    assert len(recorder.overall) == 200
+
+
 def test_a_step_is_made_from_the_gradient_that_callbacks_get(model: Any) -> None:
     _, found = run(model)
     first = found.grads[0] / np.sqrt(0.05 * found.grads[0] ** 2 + 1e-7)
@@ -366,7 +384,7 @@ def test_quirk_guided_kills_every_gradient_at_a_relu_itself(model: Any) -> None:
 def test_quirk_a_model_without_relu_has_its_usual_gradient() -> None:
     text = """
     <ir_version: 8, opset_import: ["": 17]>
-    net (float[N, 3, 8, 8] image) => (float[N, 4, 8, 8] y) { c = Conv (image, w) y = Tanh (c) }
+    net (float[N, 3, 8, 8] image) => (float[N, 4, 8, 8] y) { c = Conv (image, w) y = LeakyRelu (c) }
     """
     proto = parsed(text, **random_weights({"w": (4, 3, 1, 1)}))
     seed = seed_of((8, 8, 3)) / 255
@@ -514,6 +532,14 @@ def test_the_input_to_optimize_is_named() -> None:
         run(proto, "y", 0, wrt_tensor="both", **shared)
 
 
+def test_the_network_is_compared_with_onnxruntime_before_the_first_step(model: Any) -> None:
+    optimizer = keras_vis.Optimizer(model, [(keras_vis.ActivationMaximization("conv2", 1), 1)])
+    for weight in optimizer.units.network.buffers():
+        weight.mul_(1.01)
+    with pytest.raises(VerificationError, match="disagrees"):
+        optimizer.minimize(seed_of(), max_iter=1, verbose=False)
+
+
 def broken_callback(*_: Any) -> None:
     raise KeyboardInterrupt
 
@@ -588,3 +614,41 @@ def test_a_picture_is_read_and_resized(tmp_path: Path) -> None:
     assert keras_vis.load_img(tmp_path / "a.png", grayscale=True).shape == (6, 8)
     with pytest.raises(InputError, match="Cannot read"):
         keras_vis.load_img(tmp_path / "b.png")
+
+
+# The page for users who move.
+
+PAGE = ROOT / "docs" / "from-keras-vis.md"
+
+
+def test_the_pages_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    for code in blocks:
+        exec(compile(code, PAGE.name, "exec"), namespace)  # noqa: S102 - our own page
+    assert len(blocks) == 4
+    assert (tmp_path / "run.gif").exists()
+    assert (tmp_path / "rings.png").exists()
+
+
+def test_every_public_name_and_setting_is_on_the_page() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    parameters = [*inspect.signature(keras_vis.visualize_activation).parameters]
+    parameters += inspect.signature(keras_vis.Optimizer.minimize).parameters
+    names = [*keras_vis.__all__, *parameters]
+    own = {"InputModifier", "OptimizerCallback", "Loss", "self", "model", "optimizer_params"}
+    assert [name for name in names if name not in text and name not in own] == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "loss", "span"),
+    [({}, 0, 15), ({"lp_norm_weight": 0, "tv_weight": 0}, 199, 239)],
+)
+def test_the_pages_figures_of_the_sample_are_true(weights: dict[str, Any], loss: int, span: float) -> None:
+    np.random.seed(0)  # noqa: NPY002 - as a user of keras-vis does
+    recorder = Recorder()
+    keras_vis.visualize_activation(SAMPLE, "logits", 11, input_range=(-1.0, 1.0), callbacks=[recorder], **weights)
+    assert np.argmin(recorder.overall) == loss
+    assert np.abs(recorder.inputs).max() == pytest.approx(span, rel=0.2)
