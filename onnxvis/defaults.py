@@ -1,8 +1,8 @@
 """What is chosen for an image where nothing else is asked for.
 
 Chosen by letting one ImageNet classifier judge pictures that were made for another, and by looking: at 224 pixels wide
-views made classes that one can name; at 28 to 64 pixels, narrower views and a steeper spectrum made cleaner shapes. Signals
-are less smooth: of exponents from 0 to 1.5, 0.75 drove a classifier of wave forms highest.
+views made classes that one can name; at 28 to 64 pixels, narrower views and a steeper spectrum made cleaner shapes.
+Signals are less smooth: of exponents from 0 to 1.5, 0.75 drove a classifier of wave forms highest.
 """
 
 from __future__ import annotations

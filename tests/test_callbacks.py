@@ -16,7 +16,7 @@ def test_an_animation_shows_the_run_from_its_start_to_its_last_step(tmp_path: Pa
     seen: list[Step] = []
     visualize(conv_net(), "logits", 1, steps=30, callbacks=[Animation(path, every=8), seen.append])
     with Image.open(path) as image:
-        assert image.n_frames == 5  # steps 0, 8, 16, 24 and 29
+        assert image.n_frames == 5  # type: ignore[attr-defined] # steps 0, 8, 16, 24 and 29
         first = np.asarray(image.convert("RGB"), np.float64)
         image.seek(4)
         last = np.asarray(image.convert("RGB"), np.float64)
