@@ -9,6 +9,7 @@ pass of the plain truncated network at a batch of one, times the steps, times CO
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
@@ -50,12 +51,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
         first = command(model, node, f"0-{count - 1}", where / "first")
-        chosen = [index * count // singles for index in range(singles)]
+        # Dead units have no picture, and take no time alone.
+        alive = [row["filters"][0] for row in json.loads((where / "first" / "index.json").read_text())]
+        chosen = [alive[index * len(alive) // singles] for index in range(singles)]
         alone = statistics.median(command(model, node, str(index), where / f"{index}.png") for index in chosen)
         step = bare_step(model, node)
         batch = statistics.median([first, command(model, node, f"0-{count - 1}", where / "second")])
     bare = step * onnxvis.Recipe.steps * count
-    print(f"{count} filters of {node}, {torch.get_num_threads()} threads")
+    print(f"{count} filters of {node}, {count - len(alive)} of them dead, {torch.get_num_threads()} threads")
     print(f"  one command {batch:.1f} s; {count} single commands {alone * count:.1f} s ({alone:.2f} s each)")
     print(f"  bare passes {bare:.1f} s ({1000 * step:.2f} ms each)")
     print(f"  batch / singles {batch / (alone * count):.3f}, batch / bare {batch / bare:.3f}")

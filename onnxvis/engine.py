@@ -18,7 +18,7 @@ from torch import Tensor
 from onnxvis.backprop import oriented
 from onnxvis.errors import OnnxvisError
 from onnxvis.image_input import ImageInput
-from onnxvis.network import Network
+from onnxvis.network import Network, full_precision
 
 Mode = Literal["whole", "vmap", "loop"]
 Images = Mapping[str, Tensor]
@@ -133,11 +133,12 @@ def _agrees(candidate: Engine, single: Engine) -> bool:
     }
     checked = sorted({*range(_CHECKED - 1), candidate.count - 1})[:_CHECKED]
     try:
-        together = _probed(candidate, images)
-        for index in checked:
-            alone = _probed(single, {name: batch[index : index + 1] for name, batch in images.items()})
-            if not all(_close(many[index], one[0]) for many, one in zip(together, alone, strict=True)):
-                return False
+        with full_precision():
+            together = _probed(candidate, images)
+            for index in checked:
+                alone = _probed(single, {name: batch[index : index + 1] for name, batch in images.items()})
+                if not all(_close(many[index], one[0]) for many, one in zip(together, alone, strict=True)):
+                    return False
     except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
         # Whatever an operator has against a batch: there is another way.
         _log.debug("mode %s fails: %s", candidate.mode, error)

@@ -20,6 +20,7 @@ from onnxvis.gradients import Modifier, modified
 from onnxvis.image_input import ImageInput
 from onnxvis.images import Parameterization
 from onnxvis.losses import ActivationMaximization, Objective, Scene
+from onnxvis.network import full_precision
 from onnxvis.transforms import Transform
 
 Parameters = Mapping[str, tuple[Tensor, ...]]
@@ -215,8 +216,9 @@ def maximize(
         DeadUnitError: The gradient of the activation is exactly zero at every start, for all images.
         NonFiniteLossError: A loss or its gradient became NaN or infinite.
     """
-    parameters, contrasts = _start(problem, seeds, seed_images or {}, tried=method.start)
-    return _Loop(problem, method, parameters, contrasts).run([_generator(seed, 0) for seed in seeds], callbacks)
+    with full_precision():
+        parameters, contrasts = _start(problem, seeds, seed_images or {}, tried=method.start)
+        return _Loop(problem, method, parameters, contrasts).run([_generator(seed, 0) for seed in seeds], callbacks)
 
 
 class _Loop:

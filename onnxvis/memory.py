@@ -9,8 +9,8 @@ import torch
 
 from onnxvis.network import Network
 
-MOST_ON_CPU = 16
-"""More images at once make a CPU no faster."""
+MOST_ON_CPU = 8
+"""More images at once make a CPU no faster: their tensors leave its caches."""
 MOST_ON_GPU = 128
 _SHARE = 0.5
 """The part of the free memory that a batch may take: other programs, and a margin for temporary results."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -35,6 +37,13 @@ class Network(fx.GraphModule):
         # torch copies the graph and the weights, but no other attribute.
         duplicate = super().__deepcopy__(memo)
         return duplicate.named_like(self) if isinstance(duplicate, Network) else self
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Let a GPU compute convolutions in all of float32: by default it rounds to TF32, a thousandth."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
 
 
 class LeafTracer(fx.Tracer):

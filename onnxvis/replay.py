@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from onnxvis.errors import InputError, OnnxvisError
-from onnxvis.maximize import Callback
+from onnxvis.maximize import Callback, Step
 from onnxvis.model import load
 from onnxvis.prepare import prepare
 from onnxvis.recipe import Recipe
 from onnxvis.render import read_png
-from onnxvis.result import Group, Result, checksum, versions
+from onnxvis.result import Group, Result, VisualizationInterrupted, checksum, versions
 from onnxvis.seeds import HeldValue, SeedImage
 
 
@@ -77,7 +77,9 @@ def replay(
         message = f"{str(picture)!r} holds a recipe that is damaged, or of another version of onnxvis: {error}."
         raise InputError(message, path=picture) from error
     if text.get("interrupted"):
-        recipe = dataclasses.replace(recipe, steps=done)
+        # The schedule is that of all steps; without any step there is nothing to interrupt.
+        recipe = recipe if done else dataclasses.replace(recipe, steps=0)
+        callbacks = [*callbacks, _stop_after(done)]
     loaded = load(model)
     changed = loaded.sha256 != made_of
     pictures = None if group is None else group.filters
@@ -91,11 +93,24 @@ def replay(
             name = text["model"].get("name")
             message = f"The picture was made of {name}, and {loaded.name} is another file: {error.message}"
             raise InputError(message, model=loaded.name) from error
-        result = prepared.run(callbacks) if group is None else prepared.run_group(group, callbacks)
+        try:
+            result = prepared.run(callbacks) if group is None else prepared.run_group(group, callbacks)
+        except VisualizationInterrupted as interruption:
+            if not text.get("interrupted"):
+                raise
+            result = interruption.result
     found = {name: checksum(array) for name, array in result.arrays.items()}
     same = found == wanted
     reasons = (f"the model has changed: {loaded.name} is not the file that the picture was made of",) if changed else ()
     return Replay(result, same, changed, (*reasons, *_differences(text, result)))
+
+
+def _stop_after(steps: int) -> Callback:
+    def stop(step: Step) -> None:
+        if step.number == steps:
+            raise KeyboardInterrupt
+
+    return stop
 
 
 def _group(given: Any) -> Group | None:

@@ -25,7 +25,7 @@ from onnxvis.graph import ancestors, inputs_of
 from onnxvis.image_input import find_image_input
 from onnxvis.lower import lower, unsupported
 from onnxvis.model import Model, load
-from onnxvis.network import Network
+from onnxvis.network import Network, full_precision
 from onnxvis.oracle import Arrays, Oracle
 from onnxvis.sizes import InputShapes, input_shapes
 from onnxvis.target import resolve
@@ -293,7 +293,7 @@ def _noise(
 def _computed(network: Network, names: Sequence[str], feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
     device = next((buffer.device for buffer in network.buffers()), torch.device("cpu"))
     arguments = [torch.from_numpy(np.array(feeds[name])).to(device) for name in network.input_names]
-    with torch.no_grad():
+    with torch.no_grad(), full_precision():
         result = network(*(tensor.float() if tensor.dtype == torch.float16 else tensor for tensor in arguments))
     results: Sequence[Tensor] = (result,) if isinstance(result, Tensor) else result
     return {name: tensor.cpu().numpy() for name, tensor in zip(names, results, strict=True)}

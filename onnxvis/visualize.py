@@ -89,7 +89,7 @@ def visualize_filters(
         inputs: What the inputs that are not optimized are held at.
         losses: As for `visualize`.
         device: "auto", "cpu" or "cuda".
-        batch: How many pictures are optimized at once; None: as many as fit into memory, 16 on a CPU.
+        batch: How many pictures are optimized at once; None: as many as fit into memory, at most 8 on a CPU.
         callbacks: Called after each step of each batch with a `Step`.
         **settings: Any field of `Recipe`.
 

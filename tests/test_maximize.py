@@ -13,10 +13,13 @@ from onnxvis.errors import DeadUnitError, NonFiniteLossError
 from onnxvis.gradients import modifier_of
 from onnxvis.image_input import ImageInput
 from onnxvis.images import Fourier, Parameterization, Pixel
-from onnxvis.losses import ActivationMaximization, Objective, Scene, TotalVariation
+from onnxvis.losses import ActivationMaximization, LpNorm, Objective, Scene, TotalVariation
 from onnxvis.lower import lower
 from onnxvis.maximize import Callback, Method, Problem, Run, Step, Variable, maximize
+from onnxvis.oracle import Oracle
+from onnxvis.prepare import prepare
 from onnxvis.preprocess import Preprocess
+from onnxvis.recipe import Recipe
 from onnxvis.transforms import Jitter, RandomAffine, Transform
 from tests.models import conv_net, parsed
 
@@ -269,9 +272,50 @@ def test_a_loss_that_overflows_later_names_its_step() -> None:
         solved(problem(conv_net(), objective=objective), steps=40, callbacks=[lambda step: steps.append(step.number)])
 
 
-def test_the_gradient_of_a_whole_objective_agrees_with_finite_differences_through_onnxruntime() -> None:
-    from onnxvis.oracle import Oracle  # noqa: PLC0415 - used here alone
+def slow_total_variation(image: np.ndarray) -> float:
+    """Mean over pixels and channels of the squared steps to the right and down, on the grid that has both."""
+    down = image[:, :, 1:, :-1] - image[:, :, :-1, :-1]
+    right = image[:, :, :-1, 1:] - image[:, :, :-1, :-1]
+    return float(np.mean(down.astype(np.float64) ** 2 + right.astype(np.float64) ** 2))
 
+
+def slow_norm(image: np.ndarray) -> float:
+    return float(np.mean(np.abs(2 * image.astype(np.float64) - 1) ** 6) ** (1 / 6))
+
+
+def test_the_gradient_of_a_weighted_sum_of_losses_on_two_nodes_agrees_with_finite_differences() -> None:
+    model = load(conv_net())
+    recipe = Recipe(
+        transforms=(),
+        losses=ActivationMaximization((2,), node="logits")
+        + 0.5 * ActivationMaximization((1,), node="relu1", neuron=(3, 4), goal=0.7)
+        + 2.0 * TotalVariation()
+        + 0.3 * LpNorm(),
+    )
+    wanted = prepare(model, recipe).problem()
+    oracle, step = Oracle(model, ["logits", "relu1"]), 5e-3
+    inside = wanted.engine.inputs["image"]
+    point = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    terms = torch.stack(wanted.objective(wanted.scene({"image": point}, None)))
+    (gradient,) = torch.autograd.grad(terms.sum(), point)
+
+    def total(image: np.ndarray) -> float:
+        found = oracle.run({"image": inside.feed_one(torch.from_numpy(image)).numpy()})
+        distance, near = abs(found["relu1"][0, 1, 3, 4] - 0.7), 0.07
+        reach = distance**2 / (2 * near) if distance < near else distance - near / 2
+        return float(-found["logits"][0, 2] + 0.5 * reach + 2 * slow_total_variation(image) + 0.3 * slow_norm(image))
+
+    assert float(terms.detach().sum()) == pytest.approx(total(point.detach().numpy()), rel=1e-5)
+    generator = np.random.default_rng(0)
+    for _ in range(5):
+        direction = generator.standard_normal(point.shape).astype(np.float32)
+        direction /= np.linalg.norm(direction)
+        ahead, behind = (total(point.detach().numpy() + sign * step * direction) for sign in (1, -1))
+        slope = float((gradient.numpy() * direction).sum())
+        assert slope == pytest.approx((ahead - behind) / (2 * step), rel=2e-2, abs=2e-4)
+
+
+def test_the_gradient_of_a_whole_objective_agrees_with_finite_differences_through_onnxruntime() -> None:
     model = load(conv_net())
     wanted = problem(conv_net(), transforms=())
     point = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)

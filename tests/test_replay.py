@@ -105,9 +105,12 @@ def test_an_interrupted_run_is_made_as_far_as_it_came(tmp_path: Path) -> None:
         if step.number == 4:
             raise KeyboardInterrupt
 
-    with pytest.raises(VisualizationInterrupted) as caught:
-        visualize(conv_net(), "logits", 2, steps=9, callbacks=stop)
-    assert replay(caught.value.result.save(tmp_path / "p.png"), conv_net()).same
+    for goal in ("maximize", 0.02):
+        with pytest.raises(VisualizationInterrupted) as caught:
+            visualize(conv_net(), "logits", 2, steps=5, goal=goal, callbacks=stop)
+        again = replay(caught.value.result.save(tmp_path / "p.png"), conv_net())
+        assert again.same
+        assert again.result.recipe == caught.value.result.recipe
 
 
 def test_the_number_of_threads_is_as_it_was_and_then_as_before(tmp_path: Path) -> None:
