@@ -2,9 +2,9 @@
 
     python benchmarks/backprop.py MODEL NODE COUNT [NODE COUNT ...]
 
-For the first COUNT filters of each node, from the same start with default settings and 64 steps: the median of the
-activation reached (by onnxruntime) as a part of what the plain gradient reaches, and for how many filters it is at least
-as high. Dead filters do not count.
+For the first COUNT filters of each node, from the same start with default settings and 64 steps: the median of what is
+reached (the activation by onnxruntime) as a part of what the plain gradient reaches, and for how many filters it is at
+least as high. Dead filters do not count.
 """
 
 from __future__ import annotations
