@@ -195,14 +195,7 @@ class TotalVariation(Loss):
 
     def __call__(self, scene: Scene) -> Tensor:
         """Return the total variation of each image, (N,)."""
-        return sum_of([self._of(image) for image in scene.all_images])
-
-    def _of(self, image: Tensor) -> Tensor:
-        axes = [axis for axis in range(2, image.ndim) if image.shape[axis] > 1]
-        squares = [_difference(image, axis, axes).square() for axis in axes]
-        if not squares:
-            return image.flatten(1).sum(1) * 0
-        return _power(sum_of(squares), self.beta / 2).flatten(1).mean(1)
+        return sum_of([local_variation(image, self.beta).mean(1) for image in scene.all_images])
 
 
 @dataclass(frozen=True)
@@ -234,6 +227,23 @@ class LpNorm(Loss):
         if math.isinf(self.p):
             return distance.amax(1)
         return _power((distance**self.p).mean(1), 1 / self.p)
+
+
+def local_variation(image: Tensor, beta: float) -> Tensor:
+    """Return (sum of squared differences along each spatial axis)^(beta / 2) for each pixel with such neighbors.
+
+    Args:
+        image: (N, C, *spatial).
+        beta: The exponent.
+
+    Returns:
+        Tensor: (N, pixels and channels); zeros where there is nothing beside.
+    """
+    axes = [axis for axis in range(2, image.ndim) if image.shape[axis] > 1]
+    squares = [_difference(image, axis, axes).square() for axis in axes]
+    if not squares:
+        return image.flatten(1) * 0
+    return _power(sum_of(squares), beta / 2).flatten(1)
 
 
 def unit_activation(

@@ -86,6 +86,7 @@ class Units:
         network: The lowered model up to them, ready for the optimizer.
         device: Where it is.
         recipe: The settings.
+        simplified: Whether the network is made fast, which changes its rounding.
     """
 
     model: Model
@@ -96,6 +97,7 @@ class Units:
     network: Network = field(repr=False)
     device: torch.device
     recipe: Recipe = field(repr=False)
+    simplified: bool = True
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -120,7 +122,8 @@ class Units:
     def widened(self, count: int) -> Network:
         """Lower the model at a batch."""
         shapes, held = self.inputs.widened(self.model, count)
-        return ready(_raw(self.model, self.tensors, shapes, held, self.recipe), self.recipe, self.device)
+        network = _raw(self.model, self.tensors, shapes, held, self.recipe)
+        return ready(network, self.recipe, self.device, simplified=self.simplified)
 
 
 def find_units(
@@ -130,6 +133,7 @@ def find_units(
     *,
     pictures: Pictures | None = None,
     inputs: Mapping[str, HeldValue] | None = None,
+    simplified: bool = True,
 ) -> Units:
     """Find the units, and lower the model up to them.
 
@@ -139,6 +143,7 @@ def find_units(
         device: Where the network will run.
         pictures: The filters of each picture; None: one picture, of the recipe's filters.
         inputs: What other inputs are held at, besides the recipe's.
+        simplified: Whether the network is made fast, which changes its rounding.
 
     Raises:
         OnnxvisError: A name, a filter, an input or a setting is wrong.
@@ -157,17 +162,17 @@ def find_units(
         whole = _raw(model, tensors, found.shapes, found.held, recipe)
     check_weights(model, whole)
     check_gradient(model, whole)
-    network = ready(whole, recipe, device)
+    network = ready(whole, recipe, device, simplified=simplified)
     if recipe.neuron is not None:
         neuron_position(shapes_of(whole)[targets[0].tensor], recipe.neuron, targets[0].channel_axis)
-    return Units(sized, found, targets, objective, names, network, device, recipe)
+    return Units(sized, found, targets, objective, names, network, device, recipe, simplified)
 
 
-def ready(network: Network, recipe: Recipe, device: torch.device) -> Network:
+def ready(network: Network, recipe: Recipe, device: torch.device, *, simplified: bool = True) -> Network:
     """Replace what the recipe says in the backward pass, and make the network fast."""
     if isinstance(recipe.backprop, str):
         network = replace_backward(network, recipe.backprop)
-    return simplify(network, channels_last=device.type == "cpu").to(device)
+    return (simplify(network, channels_last=device.type == "cpu") if simplified else network).to(device)
 
 
 def _raw(

@@ -73,8 +73,7 @@ class TotalVariation(losses.TotalVariation):
     def __call__(self, scene: Scene) -> Tensor:
         """Return the loss of each image, (N,)."""
         # Quirk: the sum has one value less along each axis than the number it is divided by.
-        spatial = scene.image.shape[2:]
-        return super().__call__(scene) * math.prod(size - 1 for size in spatial) / math.prod(spatial)
+        return losses.local_variation(scene.image, self.beta).sum(1) / scene.image[0].numel()
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class LPNorm(Loss):
         values = scene.image.flatten(1)
         # Quirk: a norm of n values grows as n^(1 / p), not as n: the larger the image, the less it weighs.
         # Quirk: p = infinity means the largest value, not the largest absolute value.
-        norm = values.amax(1) if math.isinf(self.p) else torch.linalg.vector_norm(values, self.p, dim=1)
+        norm = values.amax(1) if math.isinf(self.p) else (values.abs() ** self.p).sum(1) ** (1 / self.p)
         return norm / values.shape[1]
 
 

@@ -66,7 +66,8 @@ class Optimizer:
             logits=False,  # a softmax is maximized as it is
         )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.units = find_units(given.model, recipe, device)
+        # Rounded as the definitions are written: some losses pass near zero, where rounding shows.
+        self.units = find_units(given.model, recipe, device, simplified=False)
         self.network = _modified(self.units.network, given.backprop)
         self.loss_names = [str(getattr(loss, "name", None) or getattr(loss, "__name__", "loss")) for loss, _ in bound]
         self.input_range = input_range
@@ -107,11 +108,9 @@ class Optimizer:
         name, item = self._input
         start = seed_values(item, seed_input, self.input_range)
         told = _Told(item, self.loss_names, [*(callbacks or ()), *([Print()] if verbose else ())])
-        # Convolutions on a GPU in full float32, as in keras-vis's time.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            self._verify(start)
-            method = self._method(max_iter, list(input_modifiers or ()), grad_modifier)
-            run = maximize(self._problem(), method, seeds=[0], seed_images={name: start}, callbacks=[told])
+        self._verify(start)
+        method = self._method(max_iter, list(input_modifiers or ()), grad_modifier)
+        run = maximize(self._problem(), method, seeds=[0], seed_images={name: start}, callbacks=[told])
         if run.interrupted:
             raise KeyboardInterrupt
         told.finish()

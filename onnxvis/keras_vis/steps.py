@@ -37,8 +37,10 @@ class RMSprop(torch.optim.Optimizer):
                 continue
             state = self.state[parameter]
             cache = state.setdefault("cache", torch.zeros_like(gradient))
-            cache.mul_(DECAY).add_((1 - DECAY) * gradient.square())
-            parameter.sub_(gradient / (cache + EPSILON).sqrt())
+            # Each operation rounds as in keras-vis, which made its steps with numpy; torch's own float32 root may be a
+            # last place off.
+            cache.copy_(DECAY * cache + (1 - DECAY) * gradient.square())
+            parameter.copy_(parameter - gradient / (cache + EPSILON).double().sqrt().float())
 
 
 def rmsprop(parameters: list[Tensor], learning_rate: float) -> torch.optim.Optimizer:  # noqa: ARG001 - it has none
@@ -48,4 +50,4 @@ def rmsprop(parameters: list[Tensor], learning_rate: float) -> torch.optim.Optim
 
 def l2_normalized(gradient: Tensor) -> Tensor:
     """Return g / sqrt(max(sum of g^2, 1e-12)), over all axes: Keras's `l2_normalize`."""
-    return gradient * gradient.square().sum().clamp(min=LEAST_SQUARES).rsqrt()
+    return gradient / gradient.square().sum().clamp(min=LEAST_SQUARES).sqrt()
