@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -96,11 +94,3 @@ class History:
     def finish(self) -> None:
         """Write the file."""
         write_file(self.path, (json.dumps(self.losses, indent=1) + "\n").encode())
-
-
-def finish(callbacks: Sequence[Callable[..., Any]]) -> None:
-    """Tell callbacks that the run is over, those that want to know."""
-    for callback in callbacks:
-        end = getattr(callback, "finish", None)
-        if end is not None:
-            end()

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from onnxvis import options, report
-from onnxvis.callbacks import ANIMATIONS, Animation, finish
+from onnxvis.callbacks import ANIMATIONS, Animation
 from onnxvis.errors import OnnxvisError, SettingError
 from onnxvis.folder import PictureFolder
 from onnxvis.maximize import Callback
@@ -242,7 +242,6 @@ class _Command:
         result.save(target)
         # What counts is the file: it is read back.
         check_written(result, target)
-        finish(callbacks)
         if self.history is not None:
             write_file(self.history, (result.history_json() + "\n").encode())
         self._print(result, target, time.perf_counter() - began)
@@ -266,7 +265,8 @@ class _Command:
                         self._print_one(written, result)
         except KeyboardInterrupt:
             interrupted = True
-        self._print_all(folder, time.perf_counter() - began, size)
+        finally:
+            self._print_all(folder, time.perf_counter() - began, size)
         return INTERRUPTED if interrupted else 0
 
     def _callbacks(self) -> list[Callback]:
@@ -298,7 +298,7 @@ class _Command:
             return
         if folder.dead:
             listed = ", ".join(map(str, folder.dead))
-            report.fact("dead", f"no gradient at any start: filter {listed}")
+            report.fact("dead", f"no gradient at any start, or not finite: filter {listed}")
         if sheet is not None:
             at_once = f"{size} at a time, " if size > 1 else ""
             count = len(folder.written)

@@ -29,7 +29,7 @@ class PictureFolder:
 
     Attributes:
         written: The pictures' files, in order.
-        dead: The filters that have none, because no start had a gradient.
+        dead: The filters that have none: no start had a gradient, or a loss became NaN.
 
     Raises:
         OutputError: It cannot be made or written to.

@@ -111,7 +111,7 @@ def find_image_input(
         # What a file records is of its picture, and not of another input.
         layout = recorded_layout
     if layout is not None:
-        _check_layout(name, shape, layout)
+        _check_layout(model, name, shape, layout)
     assumed = layout is None
     layout = layout or guessed_layout(model, name, shape)
     channels, size = _sizes(layout, shape)
@@ -166,13 +166,13 @@ def _chosen(model: Model, shapes: Mapping[str, tuple[int, ...]], wrt: str | None
     raise InputError(message, inputs=dict(shapes))
 
 
-def _check_layout(name: str, shape: tuple[int, ...], layout: str) -> None:
+def _check_layout(model: Model, name: str, shape: tuple[int, ...], layout: str) -> None:
     """Refuse a layout of another rank, or one that makes colors of pixels where its opposite makes an image."""
     if not _fits(shape, layout):
         message = f"Layout {layout} has {len(layout)} axes, but input {name!r} is {shape}. Give --layout for its axes."
         raise InputError(message, shape=shape, layout=layout)
     opposite = _OPPOSITE.get(layout)
-    if opposite is None:
+    if opposite is None or guessed_layout(model, name, shape) == layout:
         return
     sizes, swapped = dict(zip(layout, shape, strict=True)), dict(zip(opposite, shape, strict=True))
     if sizes["C"] > _COLORS[-1] and swapped["C"] in _COLORS and min(swapped["H"], swapped["W"]) > _COLORS[-1]:

@@ -24,6 +24,17 @@ Neuron = Literal["center"] | tuple[int, ...] | None
 _ROUNDING_OFF = 0.1
 
 
+class Activations(dict[str, Tensor]):
+    """Activations by name; one that nobody has asked for is an error that says how to ask."""
+
+    def __missing__(self, name: str) -> Tensor:
+        message = (
+            f"No activation {name!r} was asked for: give the loss an attribute node = {name!r}. "
+            f"There are {', '.join(map(repr, self))}."
+        )
+        raise SettingError(message, name=name)
+
+
 @dataclass(frozen=True)
 class Scene:
     """What a loss looks at: N images, and what the model makes of them.
@@ -36,6 +47,7 @@ class Scene:
         images: All optimized inputs by name, where there are several; `image` is the first.
         filters: The filters of the target for each image; () means the whole tensor.
         stacked: Names of the activations that have one more axis, for the images, than in the file.
+        copies: How often each image stands in the model's batch, where that is fixed.
     """
 
     image: Tensor
@@ -44,6 +56,7 @@ class Scene:
     images: Mapping[str, Tensor] = field(default_factory=dict)
     filters: tuple[tuple[int, ...], ...] = ()
     stacked: frozenset[str] = frozenset()
+    copies: int = 1
 
     @property
     def all_images(self) -> tuple[Tensor, ...]:
@@ -74,8 +87,25 @@ class Loss:
     def __neg__(self) -> Objective:
         return self * -1.0
 
+    def __truediv__(self, divisor: float) -> Objective:
+        return self * (1 / divisor)
+
     def __add__(self, other: Loss | Objective) -> Objective:
         return self * 1.0 + other
+
+    def __sub__(self, other: Loss | Objective) -> Objective:
+        return self * 1.0 + -other
+
+    def __radd__(self, other: object) -> Objective:
+        return _summed(self * 1.0, other)
+
+
+def _summed(objective: Objective, other: object) -> Objective:
+    """Let sum() begin at its 0."""
+    if other != 0:
+        message = f"a loss can be added to losses, not to {other!r}"
+        raise TypeError(message)
+    return objective
 
 
 @dataclass(frozen=True)
@@ -93,8 +123,20 @@ class Objective:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, divisor: float) -> Objective:
+        return self * (1 / divisor)
+
+    def __neg__(self) -> Objective:
+        return self * -1.0
+
     def __add__(self, other: Loss | Objective) -> Objective:
         return Objective(self.terms + as_objective(other).terms)
+
+    def __sub__(self, other: Loss | Objective) -> Objective:
+        return self + -other
+
+    def __radd__(self, other: object) -> Objective:
+        return _summed(self, other)
 
     def __call__(self, scene: Scene) -> list[Tensor]:
         """Return the weighted loss of each term, (N,) each.
@@ -129,7 +171,7 @@ class ActivationMaximization(Loss):
     Erhan, Bengio, Courville and Vincent, "Visualizing higher-layer features of a deep network" (2009).
 
     Attributes:
-        filters: Indices along the channel axis; None: those of the target.
+        filters: Indices along the channel axis; None: those of the target, and of another node the whole tensor.
         node: The layer; None: the target.
         channel_axis: The axis of the channels; filled in where the graph tells it.
         neuron: One position, in order of the spatial axes, or "center"; None: the mean over all.
@@ -166,9 +208,9 @@ class ActivationMaximization(Loss):
         name = self.node or ""
         activation = scene.activations[name]
         if name not in scene.stacked:
-            return unit_activation(activation, filters, self.channel_axis, self.neuron)
+            return unit_activation(activation, filters, self.channel_axis, self.neuron, scene.copies)
         alone = [
-            unit_activation(image, [chosen], self.channel_axis, self.neuron)
+            unit_activation(image, [chosen], self.channel_axis, self.neuron, scene.copies)
             for image, chosen in zip(activation, filters, strict=True)
         ]
         return torch.cat(alone)
@@ -247,7 +289,11 @@ def local_variation(image: Tensor, beta: float) -> Tensor:
 
 
 def unit_activation(
-    activation: Tensor, filters: Sequence[Sequence[int]], channel_axis: int | None, neuron: Neuron = None
+    activation: Tensor,
+    filters: Sequence[Sequence[int]],
+    channel_axis: int | None,
+    neuron: Neuron = None,
+    copies: int = 1,
 ) -> Tensor:
     """Return the activation of each filter, summed over the filters of each image.
 
@@ -256,6 +302,7 @@ def unit_activation(
         filters: For each image its indices along the channel axis; empty: the mean of the whole tensor.
         channel_axis: The axis of the channels.
         neuron: One position along the spatial axes, or "center"; None: the mean over all.
+        copies: How often one image stands in the first axis, where that is a batch.
 
     Returns:
         Tensor: (N,).
@@ -266,7 +313,8 @@ def unit_activation(
     images = len(filters)
     _check_batch(activation, images, channel_axis)
     if neuron is not None:
-        activation, channel_axis = _at(activation, neuron, channel_axis)
+        batch = copies if images == 1 else images
+        activation, channel_axis = _at(activation, neuron, channel_axis, batch)
     if channel_axis is None or not any(filters):
         return activation.reshape(images, -1).mean(1)
     if images == 1:
@@ -294,13 +342,19 @@ def _check_batch(activation: Tensor, images: int, channel_axis: int | None) -> N
         raise TargetError(message, shape=tuple(activation.shape), images=images)
 
 
-def neuron_position(shape: Sequence[int], neuron: Neuron, channel_axis: int | None) -> dict[int, int]:
-    """Return the index along each spatial axis: all axes but the first (the batch) and the channels'.
+def neuron_position(shape: Sequence[int], neuron: Neuron, channel_axis: int | None, batch: int = 1) -> dict[int, int]:
+    """Return the index along each spatial axis: all but the channels', and the first where it is the batch.
+
+    Args:
+        shape: Of the tensor.
+        neuron: The position, or "center".
+        channel_axis: The axis of the channels.
+        batch: The size of the batch; a first axis of another size is none.
 
     Raises:
         TargetError: There are no spatial axes, more or fewer than the position names, or it lies outside.
     """
-    axes = [axis for axis in range(len(shape)) if axis != channel_axis and (axis > 0 or channel_axis == 0)]
+    axes = [axis for axis in range(len(shape)) if axis != channel_axis and (axis > 0 or shape[0] != batch)]
     if not axes:
         message = f"The target of shape {tuple(shape)} has no positions: leave --neuron out."
         raise TargetError(message, shape=tuple(shape))
@@ -321,9 +375,9 @@ def neuron_position(shape: Sequence[int], neuron: Neuron, channel_axis: int | No
     return {axis: index % size for axis, index, size in zip(axes, position, sizes, strict=True)}
 
 
-def _at(activation: Tensor, neuron: Neuron, channel_axis: int | None) -> tuple[Tensor, int | None]:
+def _at(activation: Tensor, neuron: Neuron, channel_axis: int | None, batch: int) -> tuple[Tensor, int | None]:
     """Take one position; the channel axis moves up."""
-    found = neuron_position(activation.shape, neuron, channel_axis)
+    found = neuron_position(activation.shape, neuron, channel_axis, batch)
     for axis in sorted(found, reverse=True):
         activation = activation.select(axis, found[axis])
     return activation, None if channel_axis is None else channel_axis - sum(axis < channel_axis for axis in found)

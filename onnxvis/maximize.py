@@ -19,7 +19,7 @@ from onnxvis.errors import DeadUnitError, NonFiniteLossError
 from onnxvis.gradients import Modifier, modified
 from onnxvis.image_input import ImageInput
 from onnxvis.images import Parameterization
-from onnxvis.losses import ActivationMaximization, Objective, Scene
+from onnxvis.losses import ActivationMaximization, Activations, Objective, Scene, sum_of
 from onnxvis.network import full_precision
 from onnxvis.transforms import Transform
 
@@ -82,7 +82,15 @@ class Problem:
         fed, activations = self.engine(views)
         first = next(iter(self.variables))
         several = images if len(images) > 1 else {}
-        return Scene(images[first], fed[first], activations, several, self.filters, self.engine.stacked)
+        return Scene(
+            image=images[first],
+            input=fed[first],
+            activations=Activations(activations),
+            images=several,
+            filters=self.filters,
+            stacked=self.engine.stacked,
+            copies=self.engine.inputs[first].copies if self.engine.mode != "whole" or self.count == 1 else 1,
+        )
 
     def _view(self, name: str, image: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
         view = image if self.gradient_modifier is None else modified(image, self.gradient_modifier)
@@ -167,7 +175,15 @@ class Step:
 
 
 Callback = Callable[[Step], Any]
-"""Called after each step."""
+"""Called after each step. One that has a method `finish` is told when the run is over."""
+
+
+def finish(callbacks: Sequence[Callback]) -> None:
+    """Tell callbacks that the run is over, those that want to know."""
+    for callback in callbacks:
+        end = getattr(callback, "finish", None)
+        if end is not None:
+            end()
 
 
 @dataclass(frozen=True)
@@ -182,6 +198,7 @@ class Run:
         steps: For each image the number of steps until it was done.
         interrupted: Whether it was stopped by Ctrl-C.
         contrasts: For each image that of its start, in units of the usual one; 0 where no start had a gradient.
+        failed: For each image whether a loss or its gradient became NaN or infinite.
     """
 
     images: Mapping[str, Tensor] = field(repr=False)
@@ -191,6 +208,7 @@ class Run:
     steps: tuple[int, ...]
     interrupted: bool
     contrasts: tuple[float, ...]
+    failed: tuple[bool, ...]
 
 
 def maximize(
@@ -213,8 +231,9 @@ def maximize(
         callbacks: Called after each step.
 
     Raises:
-        DeadUnitError: The gradient of the activation is exactly zero at every start, for all images.
-        NonFiniteLossError: A loss or its gradient became NaN or infinite.
+        DeadUnitError: The gradient of the activation is exactly zero at every start, for all images. Where it is so
+            for some, the others are made.
+        NonFiniteLossError: A loss or its gradient became NaN or infinite, for all images.
     """
     with full_precision():
         parameters, contrasts = _start(problem, seeds, seed_images or {}, tried=method.start)
@@ -238,6 +257,7 @@ class _Loop:
         # What is returned for an image that has ended, or whose best is kept.
         self.kept = [tensor.detach().clone() for tensor in self.tensors]
         self.is_kept = torch.zeros(problem.count, dtype=torch.bool, device=problem.device)
+        self.failed = torch.zeros(problem.count, dtype=torch.bool)
 
     def run(self, generators: Sequence[torch.Generator], callbacks: Sequence[Callback]) -> Run:
         interrupted = False
@@ -254,11 +274,19 @@ class _Loop:
         self._check(done)
         self._keep_last(done)
         images = self._result()
-        if not all(bool(torch.isfinite(image).all()) for image in images.values()):
-            blamed = f"gradient of {' + '.join(self.names)}"
-            raise _non_finite(blamed, done)
+        for image in images.values():
+            self._fail(~torch.isfinite(image.flatten(1)).all(1), f"gradient of {' + '.join(self.names)}", done)
         history, ends = self.history[:done].cpu(), self.ends.clamp(max=done).tolist()
-        return Run(images, self.starts, self.names, history, tuple(ends), interrupted, tuple(self.contrasts.tolist()))
+        return Run(
+            images=images,
+            starts=self.starts,
+            losses=self.names,
+            history=history,
+            steps=tuple(ends),
+            interrupted=interrupted,
+            contrasts=tuple(self.contrasts.tolist()),
+            failed=tuple(self.failed.tolist()),
+        )
 
     def _step(self, step: int, generators: Sequence[torch.Generator], callbacks: Sequence[Callback]) -> None:
         self._rewrite(self.method.before)
@@ -266,7 +294,7 @@ class _Loop:
         images = self.problem.render(self.parameters)
         terms = self._terms(images, None if straight else generators)
         self.optimizer.zero_grad(set_to_none=True)
-        gradients = torch.autograd.grad(terms.sum(), self.tensors, allow_unused=True, materialize_grads=True)
+        gradients = self._gradients(terms)
         for tensor, gradient in zip(self.tensors, gradients, strict=True):
             tensor.grad = gradient if self.method.gradient is None else self.method.gradient(gradient)
         self.history[step] = terms.detach()
@@ -294,6 +322,16 @@ class _Loop:
                     self.problem.engine.inputs,
                 )
             )
+
+    def _gradients(self, terms: Tensor) -> Sequence[Tensor]:
+        if not self.problem.engine.ascending or len(terms) == 1:
+            return torch.autograd.grad(terms.sum(), self.tensors, allow_unused=True, materialize_grads=True)
+        # A replaced backward pass asks for one direction at a time: what one loss raises another may lower.
+        parts = [
+            torch.autograd.grad(term.sum(), self.tensors, allow_unused=True, materialize_grads=True, retain_graph=True)
+            for term in terms
+        ]
+        return [sum_of(of_tensor) for of_tensor in zip(*parts, strict=True)]
 
     def _terms(self, images: Mapping[str, Tensor], generators: Sequence[torch.Generator] | None) -> Tensor:
         return torch.stack(self.problem.objective(self.problem.scene(images, generators)))
@@ -358,7 +396,13 @@ class _Loop:
         wrong = ~torch.isfinite(self.history[begin:done])
         if bool(wrong.any()):
             step, term, _ = (int(index) for index in wrong.nonzero()[0])
-            raise _non_finite(self.names[term], begin + step + 1)
+            self._fail(wrong.flatten(0, 1).any(0).cpu(), self.names[term], begin + step + 1)
+
+    def _fail(self, images: Tensor, name: str, step: int) -> None:
+        """Give images up; without any that is left and not dead, that is an error."""
+        self.failed |= images
+        if bool(images.any()) and bool((self.failed | (self.contrasts == 0)).all()):
+            raise _non_finite(name, step)
 
     def _rewrite(self, change: Callable[[Tensor], Tensor] | None) -> None:
         if change is not None:
@@ -457,21 +501,26 @@ def _drawn(
 
 
 def _has_gradient(problem: Problem, parameters: Parameters) -> Tensor:
-    """Tell whether the activation of each image has a gradient; all terms must be finite, and their gradients too."""
+    """Tell whether the activation of each image has a gradient, and all of its terms and gradients are finite."""
     terms = problem.objective(problem.scene(problem.render(parameters), None))
     tensors = [tensor for item in parameters.values() for tensor in item]
     reached = torch.zeros(problem.count, dtype=torch.bool)
-    is_activation = [isinstance(loss, ActivationMaximization) for loss, _ in problem.objective.terms]
-    for counts, name, term in zip(is_activation, problem.objective.names, terms, strict=True):
+    finite = torch.ones(problem.count, dtype=torch.bool)
+    losses = [loss if weight else None for loss, weight in problem.objective.terms]
+    is_activation = [isinstance(loss, ActivationMaximization) for loss in losses]
+    for loss, counts, name, term in zip(losses, is_activation, problem.objective.names, terms, strict=True):
         gradient = _gradient(term, tensors)
-        if not bool(torch.isfinite(term).all()):
-            raise _non_finite(name, 1)
-        if not bool(torch.isfinite(gradient).all()):
-            blamed = f"gradient of {name}"
-            raise _non_finite(blamed, 1)
+        sound = torch.isfinite(term).cpu(), torch.isfinite(gradient).all(1).cpu()
+        for whole, blamed in zip(sound, (name, f"gradient of {name}"), strict=True):
+            finite &= whole
+            if not bool(finite.any()):
+                raise _non_finite(blamed, 1)
         if counts or not any(is_activation):
             reached |= gradient.ne(0).any(1).cpu()
-    return reached
+        if isinstance(loss, ActivationMaximization) and isinstance(loss.goal, (int, float)):
+            # The value is there already.
+            reached |= term.eq(0).cpu()
+    return reached & finite
 
 
 def _gradient(term: Tensor, tensors: Sequence[Tensor]) -> Tensor:

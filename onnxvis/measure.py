@@ -86,7 +86,8 @@ class Meter:
 
     def _means(self, activation: Array, filters: tuple[int, ...], axis: int | None) -> tuple[float, ...]:
         if self.neuron is not None:
-            position = neuron_position(activation.shape, self.neuron, axis)
+            copies = next(iter(self.inputs.values())).copies
+            position = neuron_position(activation.shape, self.neuron, axis, copies)
             for at, index in position.items():
                 activation = np.take(activation, [index], at)
         if not filters or axis is None:

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from onnxvis.defaults import default_parameterization, default_transforms
 from onnxvis.engine import Engine, engine_for
-from onnxvis.errors import DeadUnitError, SettingError
+from onnxvis.errors import DeadUnitError, NonFiniteLossError, SettingError
 from onnxvis.gradients import modifier_of
 from onnxvis.graph import ancestors
 from onnxvis.image_input import ImageInput
-from onnxvis.maximize import Callback, Method, Problem, Run, Variable, maximize
+from onnxvis.maximize import Callback, Method, Problem, Run, Variable, finish, maximize
 from onnxvis.measure import Measurement, Meter
 from onnxvis.memory import batch_size
 from onnxvis.model import Model
 from onnxvis.recipe import Recipe
 from onnxvis.result import Group, Part, Result, VisualizationInterrupted
-from onnxvis.seeds import HeldValue, SeedImage, seed_values
+from onnxvis.seeds import HeldValue, SeedImage, checksums, seed_values
 from onnxvis.target import Target
 from onnxvis.units import Inputs, Pictures, Units, find_units
 from onnxvis.verify import Verification, compare, is_half, require
@@ -48,6 +48,7 @@ class Prepared:
         seed_image: (C, *spatial) in [0, 1], or None.
         left_out: Operators that the target does not need.
         notes: What was assumed or decided, a sentence each.
+        sources: The SHA-256 of each file that the recipe names, by path.
     """
 
     units: Units
@@ -58,6 +59,7 @@ class Prepared:
     seed_image: Tensor | None = field(repr=False)
     left_out: Mapping[str, int]
     notes: tuple[str, ...]
+    sources: Mapping[str, str] = field(repr=False)
     _engines: dict[int, Engine] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -104,7 +106,10 @@ class Prepared:
 
     def _engine_for(self, count: int) -> Engine:
         if count not in self._engines:
-            self._engines[count] = engine_for(self.engine, count, self.units.widened)
+            engine = engine_for(self.engine, count, self.units.widened)
+            # A batch of one, among others, looks like the others to a user's losses.
+            alone = count == 1 and self.units.several and self.units.unbatched
+            self._engines[count] = dataclasses.replace(engine, mode="loop") if alone else engine
         return self._engines[count]
 
     def batch_size(self, wanted: int | None = None) -> int:
@@ -122,14 +127,7 @@ class Prepared:
         Raises:
             VisualizationInterrupted: Ctrl-C; its `result` is what there was.
         """
-        run, results = self._optimized(self.units.targets[:1], callbacks)
-        (result,) = results
-        if result is None:  # maximize refuses what has no gradient at all
-            message = f"{self.target} has no gradient."
-            raise DeadUnitError(message)
-        if run.interrupted:
-            raise VisualizationInterrupted(result)
-        return result
+        return self._one(self.units.targets[:1], 0, callbacks)
 
     def run_all(self, batch: int | None = None, callbacks: Sequence[Callback] = ()) -> Iterator[list[Result | None]]:
         """Optimize a picture for each target, some at once; None stands for units that are dead at every start.
@@ -138,24 +136,39 @@ class Prepared:
             KeyboardInterrupt: Ctrl-C, after the pictures of the batch under way have been yielded as they are.
         """
         size = self.batch_size(batch)
-        for begin in range(0, len(self.units.targets), size):
-            targets = self.units.targets[begin : begin + size]
-            try:
-                run, results = self._optimized(targets, callbacks)
-            except DeadUnitError:
-                yield [None] * len(targets)
-                continue
-            yield results
-            if run.interrupted:
-                raise KeyboardInterrupt
+        try:
+            for begin in range(0, len(self.units.targets), size):
+                targets = self.units.targets[begin : begin + size]
+                try:
+                    run, results = self._optimized(targets, callbacks)
+                except (DeadUnitError, NonFiniteLossError):
+                    yield [None] * len(targets)
+                    continue
+                yield results
+                if run.interrupted:
+                    raise KeyboardInterrupt
+        finally:
+            finish(callbacks)
 
     def run_group(self, group: Group, callbacks: Sequence[Callback] = ()) -> Result:
-        """Optimize the pictures of a batch again, and return the one of them."""
-        _, results = self._optimized(self.units.targets, callbacks)
-        result = results[group.index]
+        """Optimize the pictures of a batch again, and return the one of them.
+
+        Raises:
+            VisualizationInterrupted: Ctrl-C; its `result` is what there was.
+        """
+        return self._one(self.units.targets, group.index, callbacks)
+
+    def _one(self, targets: Sequence[Target], index: int, callbacks: Sequence[Callback]) -> Result:
+        try:
+            run, results = self._optimized(targets, callbacks)
+        finally:
+            finish(callbacks)
+        result = results[index]
         if result is None:
-            message = f"{self.units.targets[group.index]} has no gradient at any start."
+            message = f"{targets[index]} has no gradient at any start, or a loss that is not finite."
             raise DeadUnitError(message)
+        if run.interrupted:
+            raise VisualizationInterrupted(result)
         return result
 
     def _optimized(self, targets: Sequence[Target], callbacks: Sequence[Callback]) -> tuple[Run, list[Result | None]]:
@@ -165,15 +178,15 @@ class Prepared:
             problem, self._method(), seeds=[self.recipe.seed] * len(targets), seed_images=seeds, callbacks=callbacks
         )
         reader = _Reader(self, run, targets)
-        return run, [None if run.contrasts[index] == 0 else reader.result(index) for index in range(len(targets))]
+        lost = [contrast == 0 or failed for contrast, failed in zip(run.contrasts, run.failed, strict=True)]
+        return run, [None if lost[index] else reader.result(index) for index in range(len(targets))]
 
     def _method(self) -> Method:
-        goals = [getattr(loss, "goal", None) for loss, _ in self.units.objective.terms]
         return Method(
             steps=self.recipe.steps,
             learning_rate=self.recipe.learning_rate,
             patience=self.recipe.patience,
-            settle=any(isinstance(goal, (int, float)) for goal in goals),
+            settle=_reaches(self.units),
         )
 
 
@@ -194,7 +207,9 @@ class _Reader:
         exact = any(item.kind == "picture" for item in prepared.units.inputs.optimized.values())
         raw = self._measured(prepared.meter.feeds(floats), target) if exact else measurement
         terms = run.history[: run.steps[index], :, index]
+        done, several = len(run.history), len(self.targets) > 1
         filters = tuple(item.filters for item in self.targets)
+        group = Group(filters, index, done if run.interrupted else None) if several else None
         woken = run.contrasts[index] != 1
         return Result(
             parts=tuple(
@@ -207,17 +222,18 @@ class _Reader:
             measurement=measurement,
             seed_measurement=self._start(starts, target),
             history=tuple(dict(zip(run.losses, row, strict=True)) for row in terms.tolist()),
-            recipe=_named(prepared.recipe, target, alone=len(self.targets) == 1),
+            recipe=_named(prepared.recipe, target) if prepared.units.several else prepared.recipe,
             target=target,
             preprocess=str(prepared.image_input.preprocess),
             verification=prepared.verification,
             left_out=prepared.left_out,
             notes=(*prepared.notes, _WOKEN.format(run.contrasts[index])) if woken else prepared.notes,
-            interrupted=run.interrupted,
+            interrupted=run.interrupted and run.steps[index] == done,
             device=str(prepared.units.device),
             model_name=prepared.model.name,
             model_sha256=prepared.model.sha256,
-            group=None if len(self.targets) == 1 else Group(filters, index),
+            group=group,
+            sources=prepared.sources,
         )
 
     def _written(self, name: str, image: Tensor) -> Tensor:
@@ -259,11 +275,14 @@ def prepare(
         OnnxvisError: The model, the target or a setting is wrong; nothing has been optimized yet.
     """
     units = find_units(model, recipe, _device(device), pictures=pictures, inputs=inputs)
+    if recipe.patience is not None and _reaches(units):
+        message = "A value is approached over all steps, so patience does not go with it: leave --patience out."
+        raise SettingError(message, patience=recipe.patience)
     found = units.inputs
     picture = next(iter(found.optimized.values()))
     image, described = seed_values(seed_image if seed_image is not None else recipe.seed_image, picture)
     meter = Meter.of(
-        units.model, units.targets[0], found.optimized, found.held, neuron=recipe.neuron, extra=units.tensors
+        units.model, units.targets[0], found.optimized, found.held, neuron=units.neuron, extra=units.tensors
     )
     verification = _verified(units, meter, image)
     variables = {name: _variable(recipe, item) for name, item in found.optimized.items()}
@@ -276,7 +295,14 @@ def prepare(
         seed_image=image,
         left_out=_left_out(model, units.tensors),
         notes=tuple(_notes(units, recipe)),
+        sources=checksums([described, *found.named.values()]),
     )
+
+
+def _reaches(units: Units) -> bool:
+    """Whether an activation should become a given value."""
+    goals = [getattr(loss, "goal", None) for loss, _ in units.objective.terms]
+    return any(isinstance(goal, (int, float)) for goal in goals)
 
 
 def _variable(recipe: Recipe, item: ImageInput) -> Variable:
@@ -311,9 +337,9 @@ def _resolved(recipe: Recipe, inputs: Inputs, picture: Variable, described: str 
     )
 
 
-def _named(recipe: Recipe, target: Target, *, alone: bool) -> Recipe:
+def _named(recipe: Recipe, target: Target) -> Recipe:
     """Return the recipe of one of several pictures."""
-    return recipe if alone else dataclasses.replace(recipe, filters=target.labels or target.filters)
+    return dataclasses.replace(recipe, filters=target.labels or target.filters)
 
 
 def _device(name: str) -> torch.device:
@@ -333,6 +359,13 @@ def _verified(units: Units, meter: Meter, seed_image: Tensor | None) -> Verifica
         images[next(iter(images))] = seed_image
     feeds = meter.feeds(images)
     report = compare(units.model, units.network, units.tensors, feeds, oracle=meter.oracle)
+    given = units.recipe.backprop
+    if not report.ok and given is not None and not isinstance(given, str):
+        message = (
+            f"The functions given as backprop for {', '.join(given)} change what the network computes, by "
+            f"{report.max_rel_error:.1e}: they may replace the backward pass alone."
+        )
+        raise SettingError(message, report=report)
     require(units.model, report, units.inputs.shapes, feeds)
     return report
 

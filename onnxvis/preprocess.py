@@ -139,7 +139,8 @@ def _affine(
     if count == 1:
         return scales[0], offsets[0]
     shape = (1, count, *[1] * (rank - 2))
-    return torch.tensor(scales, device=device).view(shape), torch.tensor(offsets, device=device).view(shape)
+    scale, offset = (torch.tensor(values, dtype=torch.float32, device=device) for values in (scales, offsets))
+    return scale.view(shape), offset.view(shape)
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -15,10 +15,13 @@ from torch import Tensor
 from onnxvis.errors import SettingError
 from onnxvis.images import Fourier, Parameterization, Pixel
 from onnxvis.losses import ActivationMaximization, Goal, LpNorm, Neuron, Objective, TotalVariation
+from onnxvis.settings import check, settled
 from onnxvis.transforms import Jitter, RandomAffine, Transform
 
-MOST_STEPS = 10_000_000
-"""Beyond any use, and within what the history of the losses fits in memory."""
+_FLOAT = "float"
+"""The key under which an infinite number is written."""
+_BY_NAME = frozenset({"inputs", "input_shapes"})
+"""Settings by the names of inputs, which may be any words."""
 _TEXT = "python"
 """The key under which what JSON does not know is written as its text."""
 _SERIALIZABLE: Mapping[str, type[Any]] = {
@@ -98,34 +101,14 @@ class Recipe:
     seed_image: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no run can use.
+        """Read numpy's numbers as Python's, and refuse what no run can use.
 
         Raises:
-            SettingError: A number is out of its range.
+            SettingError: A setting is of the wrong kind, out of its range, or contradicts another.
         """
-        _check_types(self)
-        if not 0 <= self.steps <= MOST_STEPS:
-            message = f"steps must be 0 to {MOST_STEPS:,}, not {self.steps:,}."
-            raise SettingError(message, steps=self.steps)
-        if not self.learning_rate > 0:
-            message = f"learning_rate must be positive, not {self.learning_rate:g}."
-            raise SettingError(message, learning_rate=self.learning_rate)
-        if self.seed < 0:
-            message = f"seed must be 0 or more, not {self.seed}."
-            raise SettingError(message, seed=self.seed)
-        if not self.lp_p >= 1:
-            message = f"lp_p must be at least 1, not {self.lp_p:g}."
-            raise SettingError(message, lp_p=self.lp_p)
-        if not self.tv_beta > 0:
-            message = f"tv_beta must be positive, not {self.tv_beta:g}."
-            raise SettingError(message, tv_beta=self.tv_beta)
-        if self.patience is not None and self.patience < 1:
-            message = f"patience must be at least 1, not {self.patience}."
-            raise SettingError(message, patience=self.patience)
-        _check_goal(self.goal)
-        if self.size is not None and min(self.size) < 1:
-            message = f"size must be positive, not {'x'.join(map(str, self.size))}."
-            raise SettingError(message, size=self.size)
+        for item in dataclasses.fields(self):
+            object.__setattr__(self, item.name, settled(item.name, getattr(self, item.name)))
+        check(self)
 
     @property
     def objective(self) -> Objective:
@@ -176,70 +159,44 @@ class Recipe:
             raise SettingError(message) from error
 
 
-def _check_types(recipe: Recipe) -> None:
-    """Refuse values of the wrong type by the setting's name."""
-    expected: dict[str, type | tuple[type, ...]] = {
-        **dict.fromkeys(("steps", "seed"), int),
-        **dict.fromkeys(("learning_rate", "tv_weight", "tv_beta", "lp_weight", "lp_p"), (int, float)),
-        **dict.fromkeys(("node", "preprocess", "layout"), (str, type(None))),
-        "wrt": (str, tuple, type(None)),
-        "patience": (int, type(None)),
-        "neuron": (str, tuple, type(None)),
-        **dict.fromkeys(("mean", "std", "range", "size", "transforms"), (tuple, type(None))),
-    }
-    for name, kinds in expected.items():
-        value = getattr(recipe, name)
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            message = f"{name} cannot be {value!r}: it is a {type(value).__name__}."
-            raise SettingError(message, **{name: value})
-    for name, counts in (("range", (2,)), ("size", (1, 2, 3))):
-        value = getattr(recipe, name)
-        if value is not None and len(value) not in counts:
-            message = f"{name} takes {'two numbers' if name == 'range' else 'one to three numbers'}, not {value!r}."
-            raise SettingError(message, **{name: value})
-    if isinstance(recipe.neuron, str) and recipe.neuron != "center":
-        message = f"neuron is 'center' or one number for each spatial axis, not {recipe.neuron!r}."
-        raise SettingError(message, neuron=recipe.neuron)
-    finite = [recipe.learning_rate, recipe.tv_weight, recipe.tv_beta, recipe.lp_weight]
-    if not all(math.isfinite(value) for value in finite) or min(recipe.tv_weight, recipe.lp_weight) < 0:
-        message = "learning_rate, tv_weight, tv_beta and lp_weight must be finite, and weights not negative."
-        raise SettingError(message)
-
-
-def _check_goal(goal: Any) -> None:
-    if goal in ("maximize", "minimize"):
-        return
-    if isinstance(goal, bool) or not isinstance(goal, (int, float)) or not math.isfinite(goal):
-        message = f"goal is 'maximize', 'minimize' or a number to reach, not {goal!r}."
-        raise SettingError(message, goal=goal)
-
-
 def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        # JSON has no word for it.
+        return {_FLOAT: repr(value)}
     if isinstance(value, Objective):
         return [{"weight": weight, "loss": _plain(loss)} for loss, weight in value.terms]
     kind = type(value).__name__
-    if kind in _SERIALIZABLE and dataclasses.is_dataclass(value):
+    if _SERIALIZABLE.get(kind) is type(value):
         return {kind: {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}}
+    if isinstance(value, Mapping) and all(callable(item) for item in value.values()) and value:
+        return {_TEXT: ", ".join(f"{key}: {_plain(item)[_TEXT]}" for key, item in value.items())}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         return value.item()
-    return value if isinstance(value, (str, int, float, bool)) or value is None else {_TEXT: repr(value)}
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    # The address in a function's text would make equal recipes differ.
+    named = getattr(value, "__qualname__", None)
+    return {_TEXT: repr(value) if named is None else f"{value.__module__}.{named}"}
 
 
 def _revived(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        # Names of inputs may be any words.
+        return {key: _revived("", item) for key, item in value.items()} if name in _BY_NAME else _revived_object(value)
     if name == "losses" and isinstance(value, list):
         return Objective(tuple((_revived("", term["loss"]), term["weight"]) for term in value))
-    if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in _SERIALIZABLE:
-        kind, settings = next(iter(value.items()))
-        return _SERIALIZABLE[kind](**{key: _revived("", item) for key, item in settings.items()})
-    if isinstance(value, Mapping):
-        if _TEXT in value:
-            message = f"The recipe uses {value[_TEXT]}, which cannot be read back from a file. Run it from Python."
-            raise SettingError(message, value=value[_TEXT])
-        return {key: _revived("", item) for key, item in value.items()}
-    if isinstance(value, list):
-        return tuple(_revived("", item) for item in value)
-    return value
+    return tuple(_revived("", item) for item in value) if isinstance(value, list) else value
+
+
+def _revived_object(value: Mapping[str, Any]) -> Any:
+    ((kind, content),) = value.items()
+    if kind == _FLOAT:
+        return float(content)
+    if kind == _TEXT:
+        message = f"The recipe uses {content}, which cannot be read back from a file. Run it from Python."
+        raise SettingError(message, value=content)
+    return _SERIALIZABLE[kind](**{key: _revived("", item) for key, item in content.items()})

@@ -76,10 +76,10 @@ def replay(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"{str(picture)!r} holds a recipe that is damaged, or of another version of onnxvis: {error}."
         raise InputError(message, path=picture) from error
-    if text.get("interrupted"):
-        # The schedule is that of all steps; without any step there is nothing to interrupt.
-        recipe = recipe if done else dataclasses.replace(recipe, steps=0)
-        callbacks = [*callbacks, _stop_after(done)]
+    stop = _Stop(done if text.get("interrupted") else None if group is None else group.stopped)
+    if stop.at == 0:
+        # Without any step there is nothing to interrupt.
+        recipe = dataclasses.replace(recipe, steps=0)
     loaded = load(model)
     changed = loaded.sha256 != made_of
     pictures = None if group is None else group.filters
@@ -94,9 +94,10 @@ def replay(
             message = f"The picture was made of {name}, and {loaded.name} is another file: {error.message}"
             raise InputError(message, model=loaded.name) from error
         try:
-            result = prepared.run(callbacks) if group is None else prepared.run_group(group, callbacks)
+            told: list[Callback] = [*callbacks, stop]
+            result = prepared.run(told) if group is None else prepared.run_group(group, told)
         except VisualizationInterrupted as interruption:
-            if not text.get("interrupted"):
+            if not stop.stopped:
                 raise
             result = interruption.result
     found = {name: checksum(array) for name, array in result.arrays.items()}
@@ -105,18 +106,23 @@ def replay(
     return Replay(result, same, changed, (*reasons, *_differences(text, result)))
 
 
-def _stop_after(steps: int) -> Callback:
-    def stop(step: Step) -> None:
-        if step.number == steps:
-            raise KeyboardInterrupt
+class _Stop:
+    """Interrupts a run where it was interrupted before: its schedule is that of all steps."""
 
-    return stop
+    def __init__(self, at: int | None) -> None:
+        self.at, self.stopped = at, False
+
+    def __call__(self, step: Step) -> None:
+        if step.number == self.at:
+            self.stopped = True
+            raise KeyboardInterrupt
 
 
 def _group(given: Any) -> Group | None:
     if given is None:
         return None
-    return Group(tuple(tuple(filters) for filters in given["filters"]), int(given["index"]))
+    filters = tuple(tuple(of_picture) for of_picture in given["filters"])
+    return Group(filters, int(given["index"]), given.get("stopped"))
 
 
 def _available(device: str) -> str:
@@ -142,5 +148,8 @@ def _differences(text: Mapping[str, Any], result: Result) -> Iterator[str]:
     for name, version in now.items():
         if name in before and before[name] != version:
             yield f"{name} {before[name]} is now {version}"
+    for path, made_of in text.get("sources", {}).items():
+        if result.sources.get(path) != made_of:
+            yield f"the file {path} has changed"
     if str(text.get("device")) != result.device:
         yield f"it was made on {text.get('device')}, and now on {result.device}"

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -79,10 +79,12 @@ class Group:
     Attributes:
         filters: Those of each picture.
         index: Which of them this picture is.
+        stopped: The step after which Ctrl-C ended the batch; None: it was not interrupted.
     """
 
     filters: tuple[tuple[int, ...], ...]
     index: int
+    stopped: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Result:
             mean over all positions (or one neuron), summed over the filters. Pictures are written with 8 bits.
         seed_activation: The same for what the run started from.
         float_activation: The same before rounding to 8 bits.
-        measurement: The activation by filter, and the output (a probability) where the target has moved to the logits.
+        measurement: The activation by filter, and the outputs (probabilities) where the target has moved to the logits.
         seed_measurement: The same for the start.
         history: The weighted losses before each step, by name.
         recipe: The settings.
@@ -109,6 +111,7 @@ class Result:
         model_name: The file's name.
         model_sha256: The checksum of the file and its weights.
         group: The batch that it was made in; None: alone.
+        sources: The SHA-256 of each file that the recipe names, by path.
     """
 
     parts: tuple[Part, ...] = field(repr=False)
@@ -129,6 +132,7 @@ class Result:
     model_name: str
     model_sha256: str = field(repr=False)
     group: Group | None = field(default=None, repr=False)
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @functools.cached_property
     def image(self) -> Image.Image:
@@ -164,13 +168,16 @@ class Result:
             check_writable(written, (written.suffix,))
         for written, content in contents:
             write_file(written, content())
-        return Path(path)
+        return contents[0][0]
 
     def _contents(self, path: Path) -> Iterator[tuple[Path, Callable[[], bytes]]]:
         if path.suffix.lower() not in SUFFIXES:
             check_writable(path, SUFFIXES)
+        stems = [path]
         for number, part in enumerate(self.parts):
-            stem = path if number == 0 else path.with_name(f"{path.stem}-{_plain(part.image_input.name)}{path.suffix}")
+            if number > 0:
+                stems.append(_free(path, _plain(part.image_input.name), stems))
+            stem = stems[number]
             if not part.is_picture or (number == 0 and path.suffix.lower() == ".npy"):
                 yield stem.with_suffix(".npy"), functools.partial(npy_bytes, part.array)
             png = stem if path.suffix.lower() == ".png" else stem.with_suffix(".png")
@@ -193,6 +200,7 @@ class Result:
                 for part in self.parts
             },
             "group": None if self.group is None else dataclasses.asdict(self.group),
+            "sources": dict(self.sources),
             "measured": {
                 "engine": self.verification.engine,
                 "activation": self.activation,
@@ -218,9 +226,6 @@ class Result:
         names = list(self.history[0]) if self.history else []
         return json.dumps({name: [step[name] for step in self.history] for name in names}, indent=1)
 
-    def _repr_png_(self) -> bytes:
-        return self.png()
-
     def _repr_html_(self) -> str:
         picture = base64.b64encode(self.png()).decode()
         return (
@@ -239,11 +244,29 @@ class Result:
 
 
 class VisualizationInterrupted(KeyboardInterrupt):
-    """Ctrl-C during the optimization; `result` holds what there was, measured like any other."""
+    """Ctrl-C during the optimization.
 
-    def __init__(self, result: Result) -> None:
+    Attributes:
+        results: What there was, measured like any other; None for units that have no picture.
+        result: The last of them.
+    """
+
+    def __init__(self, *results: Result | None) -> None:
         super().__init__("interrupted")
-        self.result = result
+        self.results = results
+
+    @property
+    def result(self) -> Result:
+        """What there was; of several pictures the last.
+
+        Raises:
+            LookupError: There was none yet.
+        """
+        found = [result for result in self.results if result is not None]
+        if not found:
+            message = "interrupted before there was a picture"
+            raise LookupError(message)
+        return found[-1]
 
 
 def check_written(result: Result, path: str | os.PathLike[str]) -> None:
@@ -278,6 +301,14 @@ def _main_files(result: Result, path: Path) -> list[Path]:
 def checksum(array: Array) -> str:
     """Return the SHA-256 of an array's numbers: equal where two results are the same to the bit."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _free(path: Path, name: str, taken: Sequence[Path]) -> Path:
+    """Return a path with a name in it, numbered where another input has the same."""
+    free, number = path.with_name(f"{path.stem}-{name}{path.suffix}"), 2
+    while free in taken:
+        free, number = path.with_name(f"{path.stem}-{name}-{number}{path.suffix}"), number + 1
+    return free
 
 
 def _plain(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,15 @@ def _named(value: HeldValue) -> str | float:
     return array.item() if array.ndim == 0 else described(array)
 
 
+def checksums(names: Iterable[str | float | None]) -> dict[str, str]:
+    """Return the SHA-256 of the files among what a recipe names."""
+    return {
+        name: hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        for name in names
+        if isinstance(name, str) and not name.startswith(_SHOWN)
+    }
+
+
 def described(array: Array) -> str:
     """Return what a recipe says of an array that has no file."""
     digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
@@ -139,7 +148,7 @@ def _from_array(array: Array, image_input: ImageInput) -> Tensor:
             "[0, 1], or uint8."
         )
         raise InputError(message, dtype=str(array.dtype))
-    if array.shape == image_input.shape and (image_input.kind != "picture" or image_input.preprocess.layout[0] == "N"):
+    if array.shape == image_input.shape and not _is_pixels(array, image_input):
         return _from_input(array, image_input)
     if image_input.kind == "picture":
         return _from_pixels(array, image_input)
@@ -152,10 +161,24 @@ def _from_array(array: Array, image_input: ImageInput) -> Tensor:
     raise InputError(message, shape=array.shape)
 
 
+def _is_pixels(array: Array, image_input: ImageInput) -> bool:
+    """Whether an array of the input's own shape is a picture: in layouts without a batch only the numbers can tell."""
+    if image_input.kind != "picture" or "N" in image_input.preprocess.layout:
+        return False
+    return array.dtype == np.uint8 or bool(array.min() >= 0 and array.max() <= 1)
+
+
 def _from_input(array: Array, image_input: ImageInput) -> Tensor:
     """Read the model's own input, in its units."""
     fed = torch.from_numpy(array.astype(np.float32))
-    images = image_input.preprocess.to_images(fed, image_input.channels)[0]
+    several = image_input.preprocess.to_images(fed, image_input.channels)
+    if bool((several != several[:1]).any()):
+        message = (
+            f"The seed holds {len(several)} different images for input {image_input.name!r}: give one, which all "
+            "entries of the batch start from."
+        )
+        raise InputError(message, shape=array.shape)
+    images = several[0]
     least, most = float(images.min()), float(images.max())
     if least < -_ROUNDING or most > 1 + _ROUNDING:
         low, high = image_input.preprocess.range

@@ -15,7 +15,7 @@ from onnxvis.backprop import replace_backward
 from onnxvis.errors import FilterError, NothingReplacedError, SettingError
 from onnxvis.graph import inputs_of
 from onnxvis.image_input import ImageInput, find_image_input
-from onnxvis.losses import ActivationMaximization, Goal, Objective, Scene, neuron_position
+from onnxvis.losses import ActivationMaximization, Goal, Neuron, Objective, Scene, neuron_position
 from onnxvis.lower import lower
 from onnxvis.model import Model
 from onnxvis.network import Network, check_gradient, check_weights, shapes_of
@@ -87,6 +87,8 @@ class Units:
         device: Where it is.
         recipe: The settings.
         simplified: Whether the network is made fast, which changes its rounding.
+        neuron: The position of the target that is maximized and measured; None: the mean over all.
+        several: Whether the filters of each picture were given, instead of one picture's.
     """
 
     model: Model
@@ -98,6 +100,8 @@ class Units:
     device: torch.device
     recipe: Recipe = field(repr=False)
     simplified: bool = True
+    neuron: Neuron = None
+    several: bool = False
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -149,23 +153,65 @@ def find_units(
         OnnxvisError: A name, a filter, an input or a setting is wrong.
     """
     given = dict(recipe.inputs or {}) | dict(inputs or {})
-    asked = resolve(model, recipe.node, logits=False).tensor
-    found = _inputs(model, recipe, [asked], given)
-    whole = _raw(model, [asked], found.shapes, found.held, recipe)
+    aim = _aim(recipe)
+    asked = _asked(model, recipe, aim)
+    found = _inputs(model, recipe, asked, given)
+    whole = _raw(model, asked, found.shapes, found.held, recipe)
     # The shapes that lowering has found tell channel axes that open sizes hide.
     sized = model.at(shapes_of(whole))
-    targets = _targets(sized, recipe, pictures)
-    objective, names = _bound(sized, recipe, targets[0])
+    targets = _targets(sized, recipe, aim, pictures)
+    objective, names = _bound(sized, recipe, aim, targets[0])
     tensors = tuple(dict.fromkeys(names.values()))
-    if tensors != (asked,):
+    if tensors != asked:
         found = _inputs(model, recipe, tensors, given)
         whole = _raw(model, tensors, found.shapes, found.held, recipe)
     check_weights(model, whole)
     check_gradient(model, whole)
     network = ready(whole, recipe, device, simplified=simplified)
-    if recipe.neuron is not None:
-        neuron_position(shapes_of(whole)[targets[0].tensor], recipe.neuron, targets[0].channel_axis)
-    return Units(sized, found, targets, objective, names, network, device, recipe, simplified)
+    if aim.neuron is not None:
+        copies = next(iter(found.optimized.values())).copies
+        neuron_position(shapes_of(whole)[targets[0].tensor], aim.neuron, targets[0].channel_axis, copies)
+    return Units(
+        model=sized,
+        inputs=found,
+        targets=targets,
+        objective=objective,
+        names=names,
+        network=network,
+        device=device,
+        recipe=recipe,
+        simplified=simplified,
+        neuron=aim.neuron,
+        several=pictures is not None,
+    )
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """What is measured, and what "the target" means to losses."""
+
+    node: str | None
+    filters: tuple[int | str, ...]
+    neuron: Neuron
+    goal: Goal
+
+
+def _aim(recipe: Recipe) -> _Aim:
+    """Read the target off the recipe; what it leaves open, off the first activation among its losses."""
+    found = [loss for loss, _ in recipe.objective.terms if isinstance(loss, ActivationMaximization)]
+    if recipe.losses is None or not found:
+        return _Aim(recipe.node, recipe.filters, recipe.neuron, recipe.goal)
+    first = found[0]
+    if recipe.node is not None and first.node is not None:
+        return _Aim(recipe.node, recipe.filters, None, "maximize")
+    return _Aim(recipe.node or first.node, recipe.filters or first.filters or (), first.neuron, first.goal)
+
+
+def _asked(model: Model, recipe: Recipe, aim: _Aim) -> tuple[str, ...]:
+    """Return the tensors that the target and the losses name, before any is moved to its logits."""
+    nodes = [aim.node, *(getattr(loss, "node", None) for loss, _ in recipe.objective.terms)]
+    named = [node for number, node in enumerate(nodes) if number == 0 or node is not None]
+    return tuple(dict.fromkeys(resolve(model, node, logits=False).tensor for node in named))
 
 
 def ready(network: Network, recipe: Recipe, device: torch.device, *, simplified: bool = True) -> Network:
@@ -219,31 +265,37 @@ def _shapes(model: Model, recipe: Recipe, tensors: Sequence[str]) -> dict[str, t
     return input_shapes(model, given, needed)
 
 
-def _targets(model: Model, recipe: Recipe, pictures: Pictures | None) -> tuple[Target, ...]:
+def _targets(model: Model, recipe: Recipe, aim: _Aim, pictures: Pictures | None) -> tuple[Target, ...]:
     if pictures is None:
-        return (_resolved(model, recipe, recipe.filters or None),)
+        return (_resolved(model, recipe, aim, aim.filters),)
     if pictures != "all":
-        return tuple(_resolved(model, recipe, filters) for filters in pictures)
-    first = _resolved(model, recipe, (0,))
+        return tuple(_resolved(model, recipe, aim, filters) for filters in pictures)
+    first = _resolved(model, recipe, aim, (0,))
     shape, axis = first.shape, first.channel_axis
     count = None if shape is None or axis is None else shape[axis]
     if not isinstance(count, int):
         message = f"How many filters {first.name!r} has is not known: name them as 0-15."
         raise FilterError(message, tensor=first.tensor)
-    return tuple(_resolved(model, recipe, (index,)) for index in range(count))
+    return tuple(_resolved(model, recipe, aim, (index,)) for index in range(count))
 
 
-def _resolved(model: Model, recipe: Recipe, filters: Sequence[int | str] | None) -> Target:
-    return resolve(model, recipe.node, filters, channel_axis=recipe.channel_axis, logits=recipe.logits)
+def _resolved(model: Model, recipe: Recipe, aim: _Aim, filters: Sequence[int | str]) -> Target:
+    moves = _moves(recipe, aim.goal)
+    return resolve(model, aim.node, filters, channel_axis=recipe.channel_axis, logits=moves)
 
 
-def _bound(model: Model, recipe: Recipe, target: Target) -> tuple[Objective, dict[str, str]]:
+def _moves(recipe: Recipe, goal: Goal) -> bool:
+    """Whether a softmax or sigmoid gives way to its logits: not where its own value is to be reached."""
+    return recipe.logits and goal in _OPPOSITE
+
+
+def _bound(model: Model, recipe: Recipe, aim: _Aim, target: Target) -> tuple[Objective, dict[str, str]]:
     """Tie losses to tensors: the objective, and the tensor for each name that a loss looks at besides the target."""
     names: dict[str, str] = {"": target.tensor}
     terms: list[tuple[Callable[[Scene], Tensor], float]] = []
     for loss, weight in recipe.objective.terms:
         if isinstance(loss, ActivationMaximization):
-            where = _unit_of(model, recipe, target, loss)
+            where = _unit_of(model, recipe, aim, target, loss)
             node = None if loss.node is None else where.tensor
             own = None if loss.node is None and loss.filters is None else where.filters
             tied = dataclasses.replace(
@@ -269,9 +321,10 @@ def _goal(recipe: Recipe, goal: Goal) -> Goal:
     return _OPPOSITE[goal]
 
 
-def _unit_of(model: Model, recipe: Recipe, target: Target, loss: ActivationMaximization) -> Target:
+def _unit_of(model: Model, recipe: Recipe, aim: _Aim, target: Target, loss: ActivationMaximization) -> Target:
+    moves = _moves(recipe, loss.goal)
     if loss.node is not None:
-        return resolve(model, loss.node, loss.filters, channel_axis=loss.channel_axis, logits=recipe.logits)
+        return resolve(model, loss.node, loss.filters, channel_axis=loss.channel_axis, logits=moves)
     if loss.filters is None:
         return target
-    return resolve(model, recipe.node, loss.filters, channel_axis=recipe.channel_axis, logits=recipe.logits)
+    return resolve(model, aim.node, loss.filters, channel_axis=recipe.channel_axis, logits=moves)

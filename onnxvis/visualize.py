@@ -8,16 +8,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from onnxvis.callbacks import finish
 from onnxvis.errors import SettingError
 from onnxvis.losses import as_objective
 from onnxvis.maximize import Callback
 from onnxvis.model import load
 from onnxvis.prepare import prepare
 from onnxvis.recipe import Recipe
-from onnxvis.result import Result
+from onnxvis.result import Result, VisualizationInterrupted
 from onnxvis.seeds import HeldValue, SeedImage
 from onnxvis.target import Filters
+from onnxvis.units import Pictures
+
+_MOST_FILTERS = 1_000_000
 
 
 def visualize(
@@ -56,11 +58,7 @@ def visualize(
     """
     wanted = _recipe(recipe, node, filter, losses, settings)
     prepared = prepare(load(model), wanted, seed_image=seed_image, inputs=inputs, device=device)
-    called = [callbacks] if callable(callbacks) else list(callbacks)
-    try:
-        return prepared.run(called)
-    finally:
-        finish(called)
+    return prepared.run(_called(callbacks))
 
 
 def visualize_filters(
@@ -94,38 +92,59 @@ def visualize_filters(
         **settings: Any field of `Recipe`.
 
     Returns:
-        list: The results in order; None for a unit that is dead at every start.
+        list: The results in order; None for a unit that is dead at every start, or whose loss becomes NaN.
 
     Raises:
         OnnxvisError: The model, the target or a setting is wrong; see `onnxvis.errors`.
+        VisualizationInterrupted: Ctrl-C; its `results` are what there was.
     """
     wanted = _recipe(recipe, node, None, losses, settings)
     if batch is not None and batch < 1:
         message = f"batch must be at least 1, not {batch}."
         raise SettingError(message, batch=batch)
-    pictures = pictures_of(filters) if isinstance(filters, str) else tuple(_filters(item) for item in filters)
-    if pictures is None or len(pictures) == 0:
-        message = f"filters is 'all', a text such as '0-15,20', or a list, not {filters!r}."
+    if isinstance(filters, str):
+        pictures: Pictures = pictures_of(filters) or ((filters,),)
+    elif isinstance(filters, Iterable):
+        pictures = tuple(_filters(item) for item in filters)
+    else:
+        pictures = (_filters(filters),)
+    if not pictures:
+        message = "filters is empty: name some, or say 'all'."
         raise SettingError(message, filters=filters)
     prepared = prepare(load(model), wanted, pictures=pictures, seed_image=seed_image, inputs=inputs, device=device)
-    called = [callbacks] if callable(callbacks) else list(callbacks)
+    results: list[Result | None] = []
     try:
-        return [result for some in prepared.run_all(batch, called) for result in some]
-    finally:
-        finish(called)
+        for some in prepared.run_all(batch, _called(callbacks)):
+            results += some
+    except KeyboardInterrupt as interruption:
+        raise VisualizationInterrupted(*results) from interruption
+    return results
+
+
+def _called(callbacks: Sequence[Callback] | Callback) -> list[Callback]:
+    called = [callbacks] if callable(callbacks) else list(callbacks)
+    for callback in called:
+        if isinstance(callback, type) or not callable(callback):
+            message = f"callbacks are functions of a Step, or objects such as History(path), not {callback!r}."
+            raise TypeError(message)
+    return called
 
 
 def pictures_of(text: str) -> tuple[tuple[int | str, ...], ...] | Literal["all"] | None:
     """Read "all", or numbers and ranges such as "0-15,20": one picture for each; None: it is none of these."""
-    if text == "all":
+    words = text.replace(" ", "")
+    if words == "all":
         return "all"
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text) or not re.search("[-,]", text):
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", words) or not re.search("[-,]", words):
         return None
     found: list[int] = []
-    for part in text.split(","):
+    for part in words.split(","):
         first, _, last = part.partition("-")
         if last and int(last) < int(first):
             message = f"The range {part!r} of filters is empty: write the lower number first."
+            raise SettingError(message, filters=text)
+        if int(last or first) >= _MOST_FILTERS:
+            message = f"No layer has so many filters as {part!r} names: write all for every one."
             raise SettingError(message, filters=text)
         found += range(int(first), int(last or first) + 1)
     return tuple((index,) for index in dict.fromkeys(found))
@@ -139,18 +158,7 @@ def _recipe(
     if unknown:
         message = f"visualize() has no setting {unknown[0]!r}. Settings: {', '.join(sorted(known))}."
         raise TypeError(message)
-    changes: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-    }
-    if isinstance(changes.get("size"), int):
-        changes["size"] = (changes["size"],)
-    if isinstance(changes.get("neuron"), int):
-        changes["neuron"] = (changes["neuron"],)
-    for name in ("mean", "std"):
-        if isinstance(changes.get(name), (int, float)):
-            changes[name] = (float(changes[name]),)
-    if callable(changes.get("transforms")):
-        changes["transforms"] = (changes["transforms"],)
+    changes = dict(settings)
     if node is not None:
         changes["node"] = node
     if filters is not None:

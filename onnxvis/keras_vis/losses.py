@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import SupportsIndex
 
-import torch
 from torch import Tensor
 
 from onnxvis import losses
