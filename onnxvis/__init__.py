@@ -3,6 +3,7 @@
 from onnxvis.api import to_torch
 from onnxvis.callbacks import Animation, History
 from onnxvis.errors import OnnxvisError
+from onnxvis.figures import history_plot
 from onnxvis.images import Fourier, Pixel
 from onnxvis.losses import ActivationMaximization, Loss, LpNorm, Objective, Scene, TotalVariation
 from onnxvis.maximize import Step
@@ -10,6 +11,7 @@ from onnxvis.model import Model, load
 from onnxvis.recipe import Recipe
 from onnxvis.replay import Replay, replay
 from onnxvis.result import Result, VisualizationInterrupted
+from onnxvis.sheets import contact_sheet
 from onnxvis.transforms import Invertible, Jitter, RandomAffine
 from onnxvis.verify import Verification, verify
 from onnxvis.visualize import visualize, visualize_filters
@@ -36,6 +38,8 @@ __all__ = [
     "TotalVariation",
     "Verification",
     "VisualizationInterrupted",
+    "contact_sheet",
+    "history_plot",
     "load",
     "replay",
     "to_torch",

@@ -39,6 +39,9 @@ from onnxvis.result import SUFFIXES, Result, VisualizationInterrupted, check_wri
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C ended: 128 + SIGINT."""
 
+_LONGEST_NAME = 100
+"""Letters of a file's default name; file systems stop at 255 bytes."""
+
 app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
@@ -267,7 +270,12 @@ class _Command:
             interrupted = True
         finally:
             self._print_all(folder, time.perf_counter() - began, size)
-        return INTERRUPTED if interrupted else 0
+        if not folder.written:
+            message = (
+                "interrupted before there was anything to write" if interrupted else "there is no picture to write"
+            )
+            report.error(message)
+        return INTERRUPTED if interrupted else int(not folder.written)
 
     def _callbacks(self) -> list[Callback]:
         if self.history is not None:
@@ -309,7 +317,8 @@ def _default_name(path: Path, prepared: Prepared, *, many: bool = False) -> str:
     target = prepared.target
     named = [] if many else target.labels or [str(index) for index in target.filters]
     parts = [path.stem, target.name, *named]
-    return "-".join(re.sub(r"[^\w.]+", "_", part).strip("_.") for part in parts)
+    name = "-".join(re.sub(r"[^\w.]+", "_", part).strip("_.") for part in parts)
+    return name[:_LONGEST_NAME]
 
 
 def _matches(spec: NodeSpec, pattern: str) -> bool:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from torch import Tensor
 
 from onnxvis.errors import InputError, SettingError
-from onnxvis.layouts import guessed_layout, looks_like_image
+from onnxvis.layouts import ARITHMETIC, COLORS, guessed_layout, looks_like_image
 from onnxvis.metadata import recorded
 from onnxvis.model import Model
 from onnxvis.preprocess import FLAT, LAYOUTS, PRESETS, Preprocess, Preset, canonical, is_layout
@@ -25,12 +25,10 @@ Kind = Literal["picture", "signal", "volume", "features"]
 
 _KINDS: Mapping[int, Kind] = {0: "features", 1: "signal", 2: "picture", 3: "volume"}
 _OPPOSITE: Mapping[str, str] = {"NCHW": "NHWC", "NHWC": "NCHW", "CHW": "HWC", "HWC": "CHW"}
-_COLORS = (1, 3, 4)
 _RGB = 3
 _BGR_CHANNELS = (3, 4)
 _NUMBERS = frozenset({"range", "mean", "std"})
 _FILE = "from the file's metadata"
-_ARITHMETIC = frozenset({"Sub", "Add", "Mul", "Div", "BatchNormalization", "ImageScaler", "Cast", "Identity", "Pad"})
 
 
 @dataclass(frozen=True)
@@ -148,6 +146,12 @@ def _settled(base: Preprocess, layout: str, given: Mapping[str, Any]) -> Preproc
 
 def _chosen(model: Model, shapes: Mapping[str, tuple[int, ...]], wrt: str | None, layout: str | None) -> str:
     floats = [spec.name for spec in model.inputs if spec.is_float and shapes.get(spec.name)]
+    if not floats:
+        listed = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
+        message = (
+            f"All inputs that the target depends on hold integers or one number: {listed}. No gradient moves these."
+        )
+        raise InputError(message, inputs=dict(shapes))
     if wrt is not None:
         if wrt not in shapes:
             message = f"The target depends on no input {wrt!r}; it depends on {', '.join(map(repr, shapes)) or 'none'}."
@@ -175,7 +179,7 @@ def _check_layout(model: Model, name: str, shape: tuple[int, ...], layout: str) 
     if opposite is None or guessed_layout(model, name, shape) == layout:
         return
     sizes, swapped = dict(zip(layout, shape, strict=True)), dict(zip(opposite, shape, strict=True))
-    if sizes["C"] > _COLORS[-1] and swapped["C"] in _COLORS and min(swapped["H"], swapped["W"]) > _COLORS[-1]:
+    if sizes["C"] > COLORS[-1] and swapped["C"] in COLORS and min(swapped["H"], swapped["W"]) > COLORS[-1]:
         message = (
             f"Layout {layout} makes {sizes['C']} channels of {sizes['H']}x{sizes['W']} pixels out of input "
             f"{name!r} {shape}. Is it {opposite}?"
@@ -245,7 +249,7 @@ def _scaling_in_graph(value: ir.Value) -> Preset | None:
     """Recognize a normalization at the input, and by its constants the range that it was made for."""
     for _ in range(8):
         readers = [use.node for use in value.uses() if use.node.op_type not in ("Shape", "Size")]
-        if len(readers) != 1 or readers[0].op_type not in _ARITHMETIC | {"Transpose"}:
+        if len(readers) != 1 or readers[0].op_type not in ARITHMETIC | {"Transpose"}:
             return None
         found = _made_for(readers[0])
         if found is not None:

@@ -9,11 +9,11 @@ import onnx_ir as ir
 from onnxvis.model import Model
 from onnxvis.preprocess import FLAT
 
-_COLORS = (1, 3, 4)
+COLORS = (1, 3, 4)
 _LEAST_PIXELS = 4
 _LEAST_SAMPLES = 64
 """A row of fewer numbers, of which the graph does not say what they are, is taken for features."""
-_ARITHMETIC = frozenset({"Sub", "Add", "Mul", "Div", "BatchNormalization", "ImageScaler", "Cast", "Identity", "Pad"})
+ARITHMETIC = frozenset({"Sub", "Add", "Mul", "Div", "BatchNormalization", "ImageScaler", "Cast", "Identity", "Pad"})
 _WINDOWED = frozenset({"Conv", "MaxPool", "AveragePool", "ConvTranspose", "QLinearConv"})
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
@@ -50,7 +50,7 @@ def guessed_layout(model: Model, name: str, shape: tuple[int, ...]) -> str:
     if rank not in _CHANNELS_FIRST:
         return FLAT
     if rank == _CUBE and _is_bare_image(model, name, shape):
-        return "HWC" if shape[2] in _COLORS and shape[0] not in _COLORS else "CHW"
+        return "HWC" if shape[2] in COLORS and shape[0] not in COLORS else "CHW"
     if first is not None and first.op_type in _RECURRENT and rank == _CUBE:
         return "WNC"
     return _by_first_operator(first, shape) or _by_sizes(shape)
@@ -76,7 +76,7 @@ def _perm(node: ir.Node) -> list[int] | None:
 def _by_sizes(shape: tuple[int, ...]) -> str:
     """Take for colors what could be them, the second axis first."""
     rank = len(shape)
-    is_last = shape[-1] in _COLORS and shape[1] not in _COLORS and min(shape[1:-1]) > shape[-1]
+    is_last = shape[-1] in COLORS and shape[1] not in COLORS and min(shape[1:-1]) > shape[-1]
     if shape[-1] <= _LEAST_PIXELS and shape[1] >= _LEAST_SAMPLES and shape[-1] != shape[-2]:
         # One row of a spectrogram, real and imaginary parts: long, thin, and not as many channels as pixels.
         is_last = True
@@ -104,7 +104,7 @@ def _first_structural(value: ir.Value) -> ir.Node | None:
         readers = [use.node for use in value.uses() if use.node.op_type not in ("Shape", "Size")]
         if not readers:
             return None
-        if readers[0].op_type in _ARITHMETIC:
+        if readers[0].op_type in ARITHMETIC:
             value = readers[0].outputs[0]
             continue
         return readers[0]

@@ -185,6 +185,24 @@ class ActivationMaximization(Loss):
     neuron: Neuron = None
     goal: Goal = "maximize"
 
+    def __post_init__(self) -> None:
+        """Read one number as a position, and refuse goals that are none.
+
+        Raises:
+            SettingError: `goal` or `neuron` is of another kind.
+        """
+        if isinstance(self.neuron, int):
+            object.__setattr__(self, "neuron", (self.neuron,))
+        known = self.goal in ("maximize", "minimize") or (
+            isinstance(self.goal, (int, float)) and math.isfinite(self.goal)
+        )
+        if not known or isinstance(self.goal, bool):
+            message = f"goal is 'maximize', 'minimize' or a number to reach, not {self.goal!r}."
+            raise SettingError(message, goal=self.goal)
+        if isinstance(self.neuron, str) and self.neuron != "center":
+            message = f"neuron is 'center' or one number for each spatial axis, not {self.neuron!r}."
+            raise SettingError(message, neuron=self.neuron)
+
     @property
     def name(self) -> str:
         """What tables call it."""

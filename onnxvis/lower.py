@@ -20,7 +20,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, fx
 
-from onnxvis.errors import LoweringError, OnnxvisError, UnsupportedOpError
+from onnxvis.errors import LoweringError, OnnxvisError, SettingError, UnsupportedOpError, innermost_reason
 from onnxvis.fallbacks import body_of, has_body, is_registered, module_of
 from onnxvis.graph import SHAPE_ONLY, ancestors, inputs_of, opset, real_inputs
 from onnxvis.model import Model
@@ -237,11 +237,12 @@ class _Builder:
     def _call(
         self, node: ir.Node, operator: Operator, entries: Sequence[Entry | None], attributes: dict[str, Any]
     ) -> None:
-        function = self.replacements.get(node.op_type, operator.function)
         known = [None if entry is None else entry.sample if entry.node is None else Known.DYNAMIC for entry in entries]
         args, kwargs = bind(operator, known, attributes, len(node.outputs))
         samples = [entries[arg.index].sample if isinstance(arg, Slot) else arg for arg in args]  # type: ignore[union-attr] # a slot has an entry
         results = _as_tuple(operator.function(*samples, **kwargs))
+        given = self.replacements.get(node.op_type)
+        function = operator.function if given is None else _replacement(node, given, results, samples, kwargs)
         dynamic = any(entry is not None and entry.node is not None for entry in entries)
         if not dynamic or node.op_type in SHAPE_ONLY:
             self._store(node, results, None, differentiable=False)
@@ -392,6 +393,33 @@ def _meta(node: str, op_type: str, value: str, sample: Tensor, *, differentiable
         "shape": tuple(sample.shape),
         "differentiable": differentiable,
     }
+
+
+def _replacement(
+    node: ir.Node, given: Callable[..., Any], results: Sequence[Any], samples: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Callable[..., Any]:
+    """Try a user's function on the operator's own inputs, and give it the name that torch.fx needs.
+
+    Raises:
+        SettingError: It fails there, or returns something of another shape.
+    """
+    try:
+        found = _as_tuple(given(*samples, **kwargs))
+    except Exception as error:
+        # Whatever a user's function may raise.
+        message = f"The function given for {node.op_type} fails at node {node.name!r}: {innermost_reason(error)}"
+        raise SettingError(message, operator=node.op_type) from error
+    shapes = [tuple(getattr(value, "shape", ())) for value in found]
+    wanted = [tuple(value.shape) for value in results]
+    if shapes != wanted:
+        message = f"The function given for {node.op_type} returns {shapes} at node {node.name!r}, and not {wanted}."
+        raise SettingError(message, operator=node.op_type)
+
+    def replaced(*args: Any, **settings: Any) -> Any:
+        return given(*args, **settings)
+
+    replaced.__name__ = replaced.__qualname__ = _identifier(f"replaced_{node.op_type}_{id(given)}")
+    return replaced
 
 
 def _as_tuple(result: Any) -> tuple[Any, ...]:

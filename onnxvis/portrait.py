@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from onnxvis.figures import features_plot, signal_plot
+from onnxvis.figures import enlarged, features_plot, signal_plot
 from onnxvis.image_input import ImageInput
 from onnxvis.render import to_image
 
 Array = np.ndarray[Any, Any]
+
+_LEAST = 320
+"""Pixels that the slices of a volume are enlarged to, by a whole factor."""
 
 
 def portrait(image_input: ImageInput, values: Array, *, start: Array | None = None, title: str = "") -> Image.Image:
@@ -24,8 +27,11 @@ def portrait(image_input: ImageInput, values: Array, *, start: Array | None = No
         start: What it started from, shown faintly in plots of signals.
         title: Above a plot.
     """
-    if image_input.kind in ("picture", "volume"):
+    if image_input.kind == "picture":
         return to_image(torch.from_numpy(values))
+    if image_input.kind == "volume":
+        # Its numbers are in the .npy file; this is for looking.
+        return enlarged(to_image(torch.from_numpy(values)), _LEAST)
     low, high = image_input.preprocess.range
     scaled = low + values * (high - low)
     if image_input.kind == "features":

@@ -18,6 +18,7 @@ from onnxvis.errors import DeadUnitError, NonFiniteLossError, SettingError
 from onnxvis.gradients import modifier_of
 from onnxvis.graph import ancestors
 from onnxvis.image_input import ImageInput
+from onnxvis.images import Fourier
 from onnxvis.maximize import Callback, Method, Problem, Run, Variable, finish, maximize
 from onnxvis.measure import Measurement, Meter
 from onnxvis.memory import batch_size
@@ -165,8 +166,11 @@ class Prepared:
             finish(callbacks)
         result = results[index]
         if result is None:
-            message = f"{targets[index]} has no gradient at any start, or a loss that is not finite."
-            raise DeadUnitError(message)
+            message = (
+                f"{targets[index]} came to NaN or infinity. Check the preprocessing and its range, lower the learning "
+                "rate, or take a target before the node that overflows."
+            )
+            raise NonFiniteLossError(message, loss="activation", step=len(run.history))
         if run.interrupted:
             raise VisualizationInterrupted(result)
         return result
@@ -179,7 +183,9 @@ class Prepared:
         )
         reader = _Reader(self, run, targets)
         lost = [contrast == 0 or failed for contrast, failed in zip(run.contrasts, run.failed, strict=True)]
-        return run, [None if lost[index] else reader.result(index) for index in range(len(targets))]
+        results = [None if lost[index] else reader.result(index) for index in range(len(targets))]
+        # The last step may leave what the model can compute.
+        return run, [result if result is not None and math.isfinite(result.activation) else None for result in results]
 
     def _method(self) -> Method:
         return Method(
@@ -306,11 +312,12 @@ def _reaches(units: Units) -> bool:
 
 
 def _variable(recipe: Recipe, item: ImageInput) -> Variable:
+    wanted = recipe.parameterization
+    # Features have no spectrum.
+    fits = wanted is not None and (item.size or not isinstance(wanted, Fourier))
     return Variable(
         image_shape=item.image_shape,
-        parameterization=default_parameterization(item.size)
-        if recipe.parameterization is None
-        else recipe.parameterization,
+        parameterization=wanted if fits and wanted is not None else default_parameterization(item.size),
         transforms=default_transforms(item.size) if recipe.transforms is None else recipe.transforms,
     )
 

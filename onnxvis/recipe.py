@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from onnxvis.errors import SettingError
@@ -163,24 +162,30 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         # JSON has no word for it.
         return {_FLOAT: repr(value)}
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, Mapping) and not any(callable(item) for item in value.values()):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_plain(item) for item in value]
+    return _plain_object(value)
+
+
+def _plain_object(value: Any) -> Any:
     if isinstance(value, Objective):
         return [{"weight": weight, "loss": _plain(loss)} for loss, weight in value.terms]
     kind = type(value).__name__
     if _SERIALIZABLE.get(kind) is type(value):
         return {kind: {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}}
-    if isinstance(value, Mapping) and all(callable(item) for item in value.values()) and value:
-        return {_TEXT: ", ".join(f"{key}: {_plain(item)[_TEXT]}" for key, item in value.items())}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, (str, int, float, bool)) or value is None:
-        return value
-    # The address in a function's text would make equal recipes differ.
-    named = getattr(value, "__qualname__", None)
-    return {_TEXT: repr(value) if named is None else f"{value.__module__}.{named}"}
+        return {_TEXT: ", ".join(f"{name}: {_named(function)}" for name, function in value.items())}
+    return {_TEXT: _named(value)}
+
+
+def _named(value: Any) -> str:
+    """Return the text of what only Python can give; a function's own would hold its address."""
+    name = getattr(value, "__qualname__", None)
+    return repr(value) if name is None else f"{value.__module__}.{name}"
 
 
 def _revived(name: str, value: Any) -> Any:

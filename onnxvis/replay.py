@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from onnxvis.errors import InputError, OnnxvisError
@@ -67,7 +68,8 @@ def replay(
         InputError: The file holds no recipe, or one that needs what only Python can give.
         OnnxvisError: The model, or the recipe on it.
     """
-    _, text = read_png(picture)
+    image, text = read_png(picture)
+    _check_kind(picture, text)
     try:
         recipe = Recipe.from_dict(text["recipe"])
         made_of, done = text["model"]["sha256"], int(text["steps_done"])
@@ -101,8 +103,11 @@ def replay(
                 raise
             result = interruption.result
     found = {name: checksum(array) for name, array in result.arrays.items()}
-    same = found == wanted
+    edited = result.parts[0].is_picture and not np.array_equal(np.asarray(image), np.asarray(result.image))
+    same = found == wanted and not edited
     reasons = (f"the model has changed: {loaded.name} is not the file that the picture was made of",) if changed else ()
+    if edited and found == wanted:
+        reasons = (*reasons, "the picture's pixels have been changed since it was written")
     return Replay(result, same, changed, (*reasons, *_differences(text, result)))
 
 
@@ -122,7 +127,22 @@ def _group(given: Any) -> Group | None:
     if given is None:
         return None
     filters = tuple(tuple(of_picture) for of_picture in given["filters"])
-    return Group(filters, int(given["index"]), given.get("stopped"))
+    index = int(given["index"])
+    if not 0 <= index < len(filters):
+        message = f"picture {index} of a batch of {len(filters)}"
+        raise ValueError(message)
+    return Group(filters, index, given.get("stopped"))
+
+
+def _check_kind(picture: str | os.PathLike[str], text: Mapping[str, Any]) -> None:
+    if "sheet" in text:
+        message = f"{str(picture)!r} is a sheet of pictures: replay one of them, such as {text['sheet'][0]!r}."
+        raise InputError(message, path=picture)
+    if not text:
+        message = (
+            f"{str(picture)!r} shows a second input of a run: replay the first one's picture, which has the recipe."
+        )
+        raise InputError(message, path=picture)
 
 
 def _available(device: str) -> str:
@@ -134,7 +154,7 @@ def _available(device: str) -> str:
 def _threads(count: Any) -> Iterator[None]:
     """Compute with as many threads as before: sums are added up in another order otherwise."""
     before = torch.get_num_threads()
-    if isinstance(count, int) and 0 < count != before:
+    if isinstance(count, int) and before != count and 0 < count <= (os.cpu_count() or 1):
         torch.set_num_threads(count)
     try:
         yield
@@ -148,6 +168,10 @@ def _differences(text: Mapping[str, Any], result: Result) -> Iterator[str]:
     for name, version in now.items():
         if name in before and before[name] != version:
             yield f"{name} {before[name]} is now {version}"
+    now = result.recipe.to_dict()
+    for name in ("seed_image", "inputs"):
+        if text["recipe"].get(name) != now[name]:
+            yield f"{name.replace('_', ' ')} was {text['recipe'].get(name)}, and is now {now[name]}"
     for path, made_of in text.get("sources", {}).items():
         if result.sources.get(path) != made_of:
             yield f"the file {path} has changed"

@@ -165,7 +165,7 @@ class Result:
         """
         contents = list(self._contents(Path(path)))
         for written, _ in contents:
-            check_writable(written, (written.suffix,))
+            check_writable(written, (written.suffix.lower(),))
         for written, content in contents:
             write_file(written, content())
         return contents[0][0]

@@ -109,6 +109,9 @@ def _loaded(name: str, value: HeldValue) -> HeldValue:
 def _held(name: str, value: HeldValue, shape: tuple[int, ...], dtype: str) -> Array:
     array = np.asarray(_loaded(name, value))
     empty = zeros(dtype, shape)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        message = f"Input {name!r} was given NaN or infinity: give finite numbers."
+        raise InputError(message, name=name)
     if array.shape == shape or array.ndim == 0:
         kind = empty.dtype.kind
         if kind in "iub" and array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):

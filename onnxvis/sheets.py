@@ -6,8 +6,10 @@ What is drawn beside a picture never covers it, and what does not fit is cut off
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -97,7 +99,7 @@ def captioned(picture: Image.Image, label: str, *, least_width: int = 0) -> Imag
     Returns:
         An RGB picture whose size depends on the picture's alone.
     """
-    font = ImageFont.load_default(_LABEL_SIZE)
+    font = _font(_LABEL_SIZE)
     width = max(picture.width, least_width)
     tile = Image.new("RGB", (width, picture.height + _line_height(_LABEL_SIZE)), "white")
     tile.paste(picture.convert("RGB"), ((width - picture.width) // 2, 0))
@@ -142,7 +144,7 @@ def _columns(count: int, size: tuple[int, int]) -> int:
 
 def _titled(sheet: Image.Image, title: str) -> Image.Image:
     """Add a title above a sheet, which becomes wider where it is very narrow."""
-    font = ImageFont.load_default(_TITLE_SIZE)
+    font = _font(_TITLE_SIZE)
     width, above = max(sheet.width, _LEAST_WIDTH), _line_height(_TITLE_SIZE) + _MARGIN
     titled = Image.new("RGB", (width, sheet.height + above), "white")
     titled.paste(sheet, ((width - sheet.width) // 2, above))
@@ -154,3 +156,11 @@ def _titled(sheet: Image.Image, title: str) -> Image.Image:
 def _line_height(size: int) -> int:
     """Return the pixels that a line of text takes, its descenders and the space below included."""
     return math.ceil(size * 1.45)
+
+
+@functools.lru_cache(maxsize=8)
+def _font(size: int) -> _Font:
+    """Return the font that comes with matplotlib: Pillow's own has no letters but the English ones."""
+    import matplotlib as mpl  # noqa: PLC0415 - only where something is written
+
+    return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -84,6 +84,34 @@ def image_shapes(
     return filled
 
 
+def laid_out_shapes(
+    model: Model, size: tuple[int, ...], names: Iterable[str], layout: str | None
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape of the first input that has the axes of a layout, at some spatial size; else nothing.
+
+    Args:
+        model: The model.
+        size: The spatial sizes in order; one number for all of them.
+        names: The inputs to look at.
+        layout: The axes in order, such as WNC; None: nothing is known.
+    """
+    wanted = set(names)
+    for spec in model.inputs if layout is not None else ():
+        dims = spec.shape
+        if spec.name not in wanted or not spec.is_float or dims is None or len(dims) != len(layout or ""):
+            continue
+        spatial = [letter for letter in "DHW" if letter in (layout or "")]
+        if len(size) not in (1, len(spatial)):
+            continue
+        sizes = dict(zip(spatial, size if len(size) > 1 else size * len(spatial), strict=True)) | {"N": 1}
+        shape = [
+            dim if isinstance(dim, int) else sizes.get(letter) for letter, dim in zip(layout or "", dims, strict=True)
+        ]
+        if any(not isinstance(dim, int) for dim in dims) and None not in shape:
+            return {spec.name: tuple(dim for dim in shape if dim is not None)}
+    return {}
+
+
 def _filled(spec: TensorSpec, size: tuple[int, ...], batches: Mapping[str, int]) -> tuple[int, ...] | None:
     """Put sizes in place of the open dimensions after the batch, if there are as many."""
     dims = list(spec.shape or ())

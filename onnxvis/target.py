@@ -232,7 +232,12 @@ def _label_index(name: str, label: str, labels: Sequence[str]) -> int:
     folded = [known.casefold() for known in labels]
     if label.casefold() not in folded:
         shown = ", ".join(labels[:_SHOWN]) + (", ..." if len(labels) > _SHOWN else "")
-        message = f"{name!r} has no class {label!r}. Its classes: {shown}."
+        hint = " Of all filters at once, visualize_filters makes one picture each." if label == "all" else ""
+        message = f"{name!r} has no class {label!r}. Its classes: {shown}.{hint}"
+        raise FilterError(message, filter=label)
+    if folded.count(label.casefold()) > 1:
+        numbers = [str(index) for index, known in enumerate(folded) if known == label.casefold()]
+        message = f"{name!r} has {len(numbers)} classes {label!r}: give a filter number, {', '.join(numbers)}."
         raise FilterError(message, filter=label)
     return folded.index(label.casefold())
 

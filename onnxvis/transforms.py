@@ -7,6 +7,7 @@ on its neighbors nor on the device, and takes and gives (N, C, H, W), differenti
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -38,6 +39,8 @@ class Jitter:
 
     def __post_init__(self) -> None:
         """Refuse offsets that mean neither pixels nor a fraction."""
+        if isinstance(self.pixels, numbers.Integral):
+            object.__setattr__(self, "pixels", int(self.pixels))
         if self.pixels < 0 or (isinstance(self.pixels, float) and self.pixels >= 1):
             message = f"Jitter takes whole pixels or a fraction of the size below 1, not {self.pixels}."
             raise SettingError(message, pixels=self.pixels)
@@ -46,6 +49,9 @@ class Jitter:
         """Roll (N, C, ...) images of any number of spatial axes."""
         _check_generators(images, generators)
         axes = tuple(range(1, images.dim() - 1))
+        if not axes:
+            # Features have no neighbors to roll onto.
+            return images
         limits = [self._limit(size) for size in images.shape[2:]]
         rolled = [
             torch.roll(image, [_offset(limit, generator) for limit in limits], axes)

@@ -23,7 +23,7 @@ from onnxvis.preprocess import FLAT
 from onnxvis.recipe import Recipe
 from onnxvis.seeds import HeldValue, held_values
 from onnxvis.simplify import simplify
-from onnxvis.sizes import image_shapes, input_shapes
+from onnxvis.sizes import image_shapes, input_shapes, laid_out_shapes
 from onnxvis.target import Target, resolve
 from onnxvis.truncate import truncate
 
@@ -261,7 +261,8 @@ def _shapes(model: Model, recipe: Recipe, tensors: Sequence[str]) -> dict[str, t
     given = {name: tuple(shape) for name, shape in (recipe.input_shapes or {}).items()}
     if recipe.size is not None:
         wrt = [name for name in recipe.optimized if name is not None]
-        given = image_shapes(model, recipe.size, needed, wrt) | given
+        laid_out = laid_out_shapes(model, recipe.size, wrt or needed, recipe.layout)
+        given = (laid_out or image_shapes(model, recipe.size, needed, wrt)) | given
     return input_shapes(model, given, needed)
 
 

@@ -1,5 +1,6 @@
 """Inputs of any kind, from the request to the written files."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,21 @@ import onnx
 import onnxruntime
 import pytest
 from PIL import Image
+from torch import Tensor
 
-from onnxvis import Recipe, Result, load, visualize
-from onnxvis.errors import InputError, SettingError
+from onnxvis import (
+    ActivationMaximization,
+    Fourier,
+    Jitter,
+    Loss,
+    Recipe,
+    Result,
+    Scene,
+    load,
+    visualize,
+    visualize_filters,
+)
+from onnxvis.errors import InputError, SettingError, TargetError
 from onnxvis.image_input import ImageInput
 from onnxvis.preprocess import Preprocess
 from onnxvis.seeds import held_values, seed_values
@@ -237,3 +250,173 @@ def test_recipes_with_new_settings_survive_json() -> None:
         patience=4,
     )
     assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize("settings", [{"transforms": (Jitter(2),)}, {"parameterization": Fourier()}])
+@pytest.mark.parametrize("text", [FEATURES, SIX])
+def test_features_have_neither_neighbors_nor_a_spectrum(text: str, settings: dict[str, Any]) -> None:
+    result = visualize(model(text), filter=1, channel_axis=1, steps=8, **settings)
+    assert result.activation > result.seed_activation
+
+
+def test_a_layout_says_which_open_axis_is_the_batch() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> net (float[T, N, 3] x) => (float[T, 1, N, 4] y)
+    { y = LSTM <hidden_size = 4> (x, w, r, b) }"""
+    proto = parsed(text, **random_weights(SHAPES[SEQUENCE][1]))
+    result = visualize(proto, filter=1, channel_axis=3, steps=3, size=9, layout="WNC")
+    assert result.array.shape == (9, 1, 3)
+
+
+def test_a_time_step_is_a_position_where_the_first_axis_is_no_batch() -> None:
+    result = visualize(model(SEQUENCE), filter=1, channel_axis=3, neuron=(3, 0, 0), steps=5)
+    found = by_onnxruntime(model(SEQUENCE), {"x": result.array})
+    assert result.activation == pytest.approx(found[3, 0, 0, 1], rel=1e-4)
+    with pytest.raises(TargetError, match="give 3 numbers below 5, 1, 1"):
+        visualize(model(SEQUENCE), filter=1, channel_axis=3, neuron=(3,), steps=1)
+
+
+def test_a_position_in_a_fixed_batch_is_that_of_each_image() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> net (float[4, 3, 8, 8] x) => (float[4, 4, 8, 8] y)
+    { y = Conv <pads = [1, 1, 1, 1]> (x, w, b) }"""
+    proto = parsed(text, **random_weights({"w": (4, 3, 3, 3), "b": (4,)}))
+    one = visualize(proto, filter=1, neuron=(2, 3), steps=4)
+    assert one.activation == pytest.approx(by_onnxruntime(proto, {"x": one.array})[0, 1, 2, 3], rel=1e-4)
+    first, second = visualize_filters(proto, None, [1, 2], neuron=(2, 3), steps=4)
+    assert first is not None
+    assert second is not None
+    assert first.activation == pytest.approx(one.activation, rel=1e-3)
+
+
+def test_a_layout_that_the_graph_shows_may_be_given() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> net (float[1, 16, 32, 3] x) => (float[1, 4, 32, 3] y)
+    { y = Conv <pads = [1, 1, 1, 1]> (x, w, b) }"""
+    proto = parsed(text, **random_weights({"w": (4, 16, 3, 3), "b": (4,)}))
+    first = visualize(proto, filter=1, steps=2)
+    assert first.recipe.layout == "NCHW"
+    assert np.array_equal(visualize(proto, recipe=first.recipe).array, first.array)
+
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC", "NCHW", "NHWC"])
+def test_the_array_of_a_picture_can_be_its_next_seed(layout: str, tmp_path: Path) -> None:
+    sizes = {"N": 1, "C": 3, "H": 8, "W": 9}
+    dims = ", ".join(str(sizes[axis]) for axis in layout)
+    text = f'<ir_version: 8, opset_import: ["": 17]> net (float[{dims}] x) => (float[{dims}] y) {{ y = Sin (x) }}'
+    settings: dict[str, Any] = {
+        "preprocess": "imagenet",
+        "layout": layout,
+        "channel_axis": layout.index("C"),
+        "filter": 1,
+    }
+    first = visualize(parsed(text), steps=6, **settings)
+    first.save(tmp_path / "a.npy")
+    again = visualize(parsed(text), steps=0, seed_image=tmp_path / "a.npy", **settings)
+    np.testing.assert_allclose(again.array, first.array, atol=0.03)
+
+
+def test_a_seed_of_different_images_is_refused() -> None:
+    several = ImageInput("x", (2, 2, 5), Preprocess("", (-2, 2), layout="NCW"), 2, (5,))
+    array = np.zeros((2, 2, 5))
+    assert seed_values(array, several)[0] is not None
+    array[1] = 1
+    with pytest.raises(InputError, match="2 different images"):
+        seed_values(array, several)
+
+
+def test_inputs_of_one_plain_name_have_files_of_their_own(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    net (float[1, 3] x, float[1, 3] "y:0", float[1, 3] y_0) => (float[1, 3] z)
+    { a = Add (x, "y:0")  b = Add (a, y_0)  z = Tanh (b) }"""
+    proto = parsed(text.replace('"y:0"', "yy"))
+    proto.graph.input[1].name = "y:0"
+    for node in proto.graph.node:
+        node.input[:] = ["y:0" if name == "yy" else name for name in node.input]
+    result = visualize(proto, filter=1, wrt=("x", "y:0", "y_0"), steps=3)
+    files = result.files(result.save(tmp_path / "p.npy"))
+    assert len(set(files)) == len(files) == 6
+    starts = [part.start for part in result.parts]
+    assert not np.array_equal(starts[0], starts[1])
+
+
+@pytest.mark.parametrize("name", ["P.PNG", "P.NPY"])
+def test_endings_may_be_written_large(name: str, tmp_path: Path) -> None:
+    assert visualize(model(CHANNELS), filter=1, steps=1).save(tmp_path / name).is_file()
+
+
+def test_held_values_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(InputError, match="'context' was given NaN or infinity"):
+        run_two(inputs={"context": float("nan")})
+
+
+def test_a_loss_may_need_an_input_of_its_own() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> 
+    net (float[1, 3] a, float[1, 3] b) => (float[1, 3] y, float[1, 3] z)
+    { y = Tanh (a)  s = Add (a, b)  z = Sin (s) }"""
+    losses = ActivationMaximization((1,), node="y") + ActivationMaximization((2,), node="z")
+    result = visualize(parsed(text), losses=losses, wrt=("a", "b"), steps=8)
+    assert result.arrays["b"][0, 2] > result.parts[1].start[2] * 2 - 1
+
+
+def test_models_without_float_inputs_say_so() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> net (uint8[1, 3, 4, 4] x) => (float[1, 3, 4, 4] y)
+    { y = Cast <to = 1> (x) }"""
+    with pytest.raises(InputError, match="hold integers or one number: 'x'"):
+        visualize(parsed(text), filter=1, channel_axis=1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"parameterization": "pixel"},
+        {"parameterization": Fourier},
+        {"transforms": (3,)},
+        {"backprop": {}},
+        {"bgr": "yes"},
+        {"goal": "up"},
+        {"neuron": "middle"},
+        {"seed": 1.5},
+        {"steps": True},
+        {"filters": None},
+        {"wrt": ()},
+        {"losses": 3},
+        {"gradient_modifier": 3},
+    ],
+)
+def test_settings_of_the_wrong_kind_are_named(settings: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=f"{next(iter(settings))} cannot be"):
+        Recipe(**settings)
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    given: dict[str, Any] = {
+        "seed": np.int64(3),
+        "goal": np.float32(2),
+        "size": np.int64(16),
+        "filters": np.int64(2),
+        "neuron": [np.int32(1), 2],
+        "mean": [np.float64(0.5)],
+    }
+    assert Recipe(**given) == Recipe(seed=3, goal=2.0, size=(16,), filters=(2,), neuron=(1, 2), mean=(0.5,))
+    pixels: Any = np.int64(8)
+    assert Jitter(pixels) == Jitter(8)
+
+
+def test_words_that_json_or_the_recipe_could_mistake_survive() -> None:
+    recipe = Recipe(inputs={"python": 2.0, "Pixel": 1.0, "float": 3.0}, lp_p=float("inf"), lp_weight=1.0)
+    text = recipe.to_json()
+    assert "Infinity" not in text
+    assert Recipe.from_dict(json.loads(text)) == recipe
+
+
+class TotalVariation(Loss):
+    """Has a name of the package's own."""
+
+    def __call__(self, scene: Scene) -> Tensor:
+        """Return the mean."""
+        return scene.image.flatten(1).mean(1)
+
+
+def test_what_only_has_the_name_of_the_packages_own_is_not_read_back_as_it() -> None:
+    written = Recipe(losses=TotalVariation() + 1.0 * ActivationMaximization()).to_dict()
+    with pytest.raises(SettingError, match="cannot be read back"):
+        Recipe.from_dict(written)
+    assert Recipe(gradient_modifier=abs).to_json() == Recipe(gradient_modifier=abs).to_json()

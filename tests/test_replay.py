@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from onnxvis import Jitter, Step, VisualizationInterrupted, replay, visualize, visualize_filters
+from onnxvis import History, Jitter, Step, VisualizationInterrupted, replay, visualize, visualize_filters
 from onnxvis.errors import InputError, SettingError
 from onnxvis.render import KEY, read_png
 from tests.models import conv_net, parsed, random_weights
@@ -142,4 +142,91 @@ def test_what_holds_no_recipe_is_refused(tmp_path: Path) -> None:
         replay(path, conv_net())
     rewritten(path, recipe=text["recipe"], inputs=None)
     with pytest.raises(InputError, match="another version"):
+        replay(path, conv_net())
+
+
+def test_pictures_that_are_alone_in_their_batch_are_replayed(tmp_path: Path) -> None:
+    for batch, count in ((1, 2), (2, 3)):
+        results = visualize_filters(conv_net(), "conv2", range(count), steps=4, batch=batch)
+        for result in results:
+            assert result is not None
+            assert result.recipe.filters == result.target.filters
+            assert replay(result.save(tmp_path / "p.png"), conv_net()).same
+
+
+def test_every_picture_of_an_interrupted_batch_is_replayed(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"steps": 600, "patience": 8, "transforms": (), "learning_rate": 0.1}
+    whole = visualize_filters(conv_net(), "conv2", [0, 1, 2, 3], batch=4, **settings)
+    ends = [len(result.history) for result in whole if result]
+    between = (min(ends) + max(ends)) // 2
+    assert min(ends) < between < max(ends)
+
+    def stop(step: Step) -> None:
+        if step.number == between:
+            raise KeyboardInterrupt
+
+    with pytest.raises(VisualizationInterrupted) as caught:
+        visualize_filters(conv_net(), "conv2", [0, 1, 2, 3], batch=4, callbacks=stop, **settings)
+    for result in caught.value.results:
+        assert result is not None
+        assert result.interrupted is (len(result.history) == between)
+        assert replay(result.save(tmp_path / "p.png"), conv_net()).same
+
+
+def test_an_interrupted_replay_is_no_verdict(tmp_path: Path) -> None:
+    def stop(step: Step) -> None:
+        if step.number == 2:
+            raise KeyboardInterrupt
+
+    (result, _) = visualize_filters(conv_net(), "conv2", [0, 1], steps=9)
+    assert result is not None
+    path = result.save(tmp_path / "p.png")
+    with pytest.raises(VisualizationInterrupted):
+        replay(path, conv_net(), callbacks=[stop])
+
+
+def test_a_replay_finishes_its_callbacks(tmp_path: Path) -> None:
+    path = visualize(conv_net(), "logits", 2, steps=3).save(tmp_path / "p.png")
+    replay(path, conv_net(), callbacks=[History(tmp_path / "h.json")])
+    assert (tmp_path / "h.json").is_file()
+
+
+def test_an_edited_picture_is_not_the_same(tmp_path: Path) -> None:
+    path = visualize(conv_net(), "logits", 2, steps=3).save(tmp_path / "p.png")
+    _, text = read_png(path)
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(KEY, json.dumps(text))
+    Image.new("RGB", (16, 16)).save(path, pnginfo=info)
+    found = replay(path, conv_net())
+    assert not found.same
+    assert "the picture's pixels have been changed" in str(found)
+
+
+def test_files_and_arrays_that_have_changed_are_told(tmp_path: Path) -> None:
+    seed = tmp_path / "seed.npy"
+    np.save(seed, np.zeros((3, 16, 16), np.float32))
+    path = visualize(conv_net(), "logits", 2, steps=3, seed_image=seed).save(tmp_path / "p.png")
+    np.save(seed, np.ones((3, 16, 16), np.float32))
+    assert f"the file {seed} has changed" in replay(path, conv_net()).reasons
+    other = replay(path, conv_net(), seed_image=np.full((3, 16, 16), 0.5, np.float32))
+    assert any(reason.startswith("seed image was") for reason in other.reasons)
+
+
+def test_pictures_that_are_no_pictures_of_a_run_say_what_they_are(tmp_path: Path) -> None:
+    from onnxvis.render import png_bytes  # noqa: PLC0415 - used here alone
+
+    image = Image.new("L", (4, 4))
+    (tmp_path / "sheet.png").write_bytes(png_bytes(image, {"sheet": ["0.png"]}))
+    (tmp_path / "second.png").write_bytes(png_bytes(image, {}))
+    with pytest.raises(InputError, match=r"is a sheet of pictures: replay one of them, such as '0.png'"):
+        replay(tmp_path / "sheet.png", conv_net())
+    with pytest.raises(InputError, match="shows a second input"):
+        replay(tmp_path / "second.png", conv_net())
+
+
+@pytest.mark.parametrize("group", [{"filters": [[0], [2]], "index": 7}, {"filters": [], "index": 0}, {"index": 0}])
+def test_damaged_groups_are_refused(tmp_path: Path, group: dict[str, Any]) -> None:
+    path = visualize(conv_net(), "logits", 2, steps=3).save(tmp_path / "p.png")
+    rewritten(path, group=group, threads=100000)
+    with pytest.raises(InputError, match="damaged, or of another version"):
         replay(path, conv_net())

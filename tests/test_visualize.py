@@ -1,3 +1,4 @@
+import base64
 import gc
 import io
 import json
@@ -26,6 +27,7 @@ from onnxvis import (
     load,
     verify,
     visualize,
+    visualize_filters,
 )
 from onnxvis.errors import (
     FilterError,
@@ -290,8 +292,10 @@ def test_an_interruption_carries_the_measured_result() -> None:
 
 def test_a_result_shows_itself_in_a_notebook() -> None:
     result = visualize(conv_net(), "logits", 1, **QUICK)
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(result._repr_png_()))), np.asarray(result.image))
-    assert "data:image/png;base64," in result._repr_html_()
+    shown = result._repr_html_()
+    encoded = shown.split("data:image/png;base64,")[1].split('"')[0]
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(result.image))
 
 
 def test_the_callers_model_is_not_changed() -> None:
@@ -446,3 +450,159 @@ def test_a_real_classifier_is_driven_to_its_class(shared_models: Path) -> None:
     result = visualize(shared_models / "cls_mnist_cntk_opset8.onnx", filter=3, steps=64)
     assert result.activation > result.seed_activation + 10
     assert result.image.size == (28, 28)
+
+
+def test_what_is_measured_is_what_the_losses_name() -> None:
+    proto = conv_net()
+    own = visualize(proto, "conv2", losses=ActivationMaximization((3,), neuron=(1, 2)), steps=10)
+    values = by_onnxruntime(proto, "conv2", {"image": own.array})
+    assert own.activation == pytest.approx(values[0, 3, 1, 2], rel=1e-4)
+    other = visualize(proto, losses=ActivationMaximization((1,), node="relu1") + 0.1 * TotalVariation(), steps=10)
+    assert other.target.tensor == "relu1"
+    assert other.activation == pytest.approx(
+        by_onnxruntime(proto, "relu1", {"image": other.array})[0, 1].mean(), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("setting", [{"goal": "minimize"}, {"neuron": (1, 1)}, {"tv_weight": 0.1}, {"lp_weight": 1}])
+def test_settings_that_losses_would_drown_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=f"losses and {next(iter(setting))} are given"):
+        visualize(conv_net(), "conv2", 1, losses=ActivationMaximization(), **QUICK, **setting)
+
+
+def test_a_probability_is_reached_itself_and_not_its_logit() -> None:
+    result = visualize(conv_net(), "probabilities", 2, goal=0.21, steps=60)
+    assert not result.target.moved
+    found = by_onnxruntime(conv_net(), "probabilities", {"image": result.array})[0, 2]
+    assert found == pytest.approx(0.21, abs=0.003)
+
+
+def test_guided_passes_ask_for_one_direction_at_a_time() -> None:
+    both = ActivationMaximization((1,), node="relu2") + ActivationMaximization((2,), node="conv2", goal="minimize")
+    result = visualize(conv_net(), losses=both, backprop="guided", steps=40, transforms=())
+    assert result.history[-1]["activation relu2"] < result.history[0]["activation relu2"] - 0.05
+    assert result.history[-1]["activation conv2"] < result.history[0]["activation conv2"] - 0.05
+
+
+def test_a_loss_on_the_input_keeps_its_gradient_beside_a_replaced_backward_pass() -> None:
+    def small(scene: Scene) -> Tensor:
+        return 100 * scene.input.square().flatten(1).mean(1)
+
+    result = visualize(conv_net(), "relu2", 1, losses=small, backprop="guided", steps=40, transforms=())
+    assert result.history[-1]["small"] < 0.5 * result.history[0]["small"]
+
+
+NAN_FILTER = """
+<ir_version: 8, opset_import: ["": 17]> net (float[N, 3, 16, 16] image) => (float[N, 4, 16, 16] y)
+{
+    c = Conv <pads = [1, 1, 1, 1]> (image, w1, b1)
+    squares = Mul (c, c)
+    shifted = Add (squares, shift)
+    y = Log (shifted)
+}
+"""
+
+
+def test_a_filter_that_is_not_a_number_takes_nobody_along() -> None:
+    shift = np.array([1, 1, -1e4, 1], np.float32).reshape(1, 4, 1, 1)
+    proto = parsed(NAN_FILTER, **random_weights(FIRST_CONV), shift=shift)
+    results = visualize_filters(proto, None, "all", steps=4, batch=3)
+    assert [result is None for result in results] == [False, False, True, False]
+    alone = visualize(proto, None, 0, steps=4)
+    assert results[0] is not None
+    np.testing.assert_allclose(results[0].array, alone.array, atol=0.01)
+    with pytest.raises(NonFiniteLossError):
+        visualize(proto, None, 2, steps=4)
+
+
+def test_an_interrupted_batch_carries_what_there_is() -> None:
+    calls: list[int] = []
+
+    def stop(step: Step) -> None:
+        calls.append(step.number)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(VisualizationInterrupted) as caught:
+        visualize_filters(conv_net(), "conv2", [0, 1, 2, 3], steps=5, batch=2, callbacks=stop)
+    assert [result.interrupted for result in caught.value.results if result is not None] == [False, False, True, True]
+    assert caught.value.result is caught.value.results[-1]
+
+
+def test_filters_can_be_given_in_any_way() -> None:
+    proto = conv_net()
+    proto.metadata_props.add(key="onnxvis.labels", value='["a", "b", "rings", "b", "e"]')
+
+    def targets(filters: Any) -> list[tuple[int, ...]]:
+        return [result.target.filters for result in visualize_filters(proto, "logits", filters, steps=0) if result]
+
+    assert targets("0-1,4") == [(0,), (1,), (4,)]
+    assert targets([3, [0, 1], "rings", np.int64(4)]) == [(3,), (0, 1), (2,), (4,)]
+    assert targets("rings") == [(2,)]
+    assert targets(3) == [(3,)]
+    assert visualize(proto, "logits", filters=0, steps=0).target.filters == (0,)
+    with pytest.raises(FilterError, match="has 2 classes 'b': give a filter number, 1, 3"):
+        targets("b")
+    with pytest.raises(SettingError, match="filters is empty"):
+        targets([])
+    with pytest.raises(SettingError, match="No layer has so many"):
+        targets("0-1000000000")
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda X: 2 * X, "change what the network computes"),
+        (lambda X: X.mean(), "returns"),
+        (lambda X, Y: X + Y, "fails at node"),
+        (3, "backprop cannot be"),
+    ],
+)
+def test_backward_passes_of_ones_own_that_do_not_fit_are_refused(function: Any, reason: str) -> None:
+    with pytest.raises(SettingError, match=reason):
+        visualize(conv_net(), "relu2", 1, backprop={"Relu": function}, **QUICK)
+
+
+class Gate:
+    """An object that is called like a function, and has no name."""
+
+    def __call__(self, X: Tensor) -> Tensor:
+        """Return the ReLU, with the gradient of the identity."""
+        return X + (X.relu() - X).detach()
+
+
+def test_a_backward_pass_may_be_any_callable() -> None:
+    result = visualize(conv_net(), "relu2", 1, backprop={"Relu": Gate()}, steps=20)
+    assert result.activation > result.seed_activation
+    assert "replaced backward pass of 2 Relu" in result.notes
+
+
+def test_a_node_that_a_loss_did_not_name_says_so() -> None:
+    def forgetful(scene: Scene) -> Tensor:
+        return scene.activations["conv1"].mean((1, 2, 3))
+
+    with pytest.raises(SettingError, match="attribute node = 'conv1'"):
+        visualize(conv_net(), "relu2", 1, losses=forgetful, **QUICK)
+
+
+def test_losses_can_be_subtracted_divided_and_summed() -> None:
+    first, second = ActivationMaximization((1,)), TotalVariation()
+    assert [weight for _, weight in (first - second / 2).terms] == [1, -0.5]
+    assert [weight for _, weight in (-(first + second)).terms] == [-1, -1]
+    assert sum([first, second]).terms == (first + second).terms  # type: ignore[union-attr] # the sum is no int
+    with pytest.raises(TypeError, match="can be added to losses"):
+        _ = 3 + first
+
+
+def test_tensors_without_a_batch_look_the_same_to_losses_in_every_batch() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> net (float[1, 3, 16, 16] image) => (float[4, 1, 16, 16] y)
+    { c = Conv <pads = [1, 1, 1, 1]> (image, w1, b1)  y = Transpose <perm = [1, 0, 2, 3]> (c) }"""
+    seen: list[int] = []
+
+    def watch(scene: Scene) -> Tensor:
+        seen.append(scene.activations[""].ndim)
+        return -scene.activations[""].flatten(1).mean(1)
+
+    proto = parsed(text, **random_weights(FIRST_CONV))
+    visualize_filters(proto, None, [0, 1, 2], channel_axis=0, losses=watch, steps=1, batch=2)
+    assert set(seen) == {5}
