@@ -348,7 +348,7 @@ def test_held_values_that_are_no_numbers_are_refused() -> None:
 
 
 def test_a_loss_may_need_an_input_of_its_own() -> None:
-    text = """<ir_version: 8, opset_import: ["": 17]> 
+    text = """<ir_version: 8, opset_import: ["": 17]>
     net (float[1, 3] a, float[1, 3] b) => (float[1, 3] y, float[1, 3] z)
     { y = Tanh (a)  s = Add (a, b)  z = Sin (s) }"""
     losses = ActivationMaximization((1,), node="y") + ActivationMaximization((2,), node="z")
