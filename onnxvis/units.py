@@ -43,25 +43,26 @@ class Inputs:
         optimized: Those that are optimized; the first is the picture.
         held: The values of the others.
         named: How the recipe names the held values that were given.
+        dims: The inputs' shapes as the file declares them.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     optimized: Mapping[str, ImageInput]
     held: Mapping[str, Array] = field(repr=False)
     named: Mapping[str, str | float]
+    dims: Mapping[str, tuple[int | str | None, ...]] = field(repr=False)
 
-    def widened(self, model: Model, count: int) -> tuple[dict[str, tuple[int, ...]], dict[str, Array]]:
+    def widened(self, count: int) -> tuple[dict[str, tuple[int, ...]], dict[str, Array]]:
         """Return shapes and held values for several images: each batch grows."""
         shapes = dict(self.shapes)
-        specs = {spec.name: spec.shape or () for spec in model.inputs}
         batches: set[int | str | None] = set()
         for name, item in self.optimized.items():
             layout = item.preprocess.layout
             if layout != FLAT and "N" in layout:
                 axis = layout.index("N")
                 shapes[name] = (*item.shape[:axis], count, *item.shape[axis + 1 :])
-                batches.update(dim for dim in specs[name][axis : axis + 1] if isinstance(dim, str))
-        return shapes, {name: _repeated(array, specs[name], batches, count) for name, array in self.held.items()}
+                batches.update(dim for dim in self.dims[name][axis : axis + 1] if isinstance(dim, str))
+        return shapes, {name: _repeated(array, self.dims[name], batches, count) for name, array in self.held.items()}
 
 
 def _repeated(array: Array, dims: Sequence[int | str | None], batches: set[int | str | None], count: int) -> Array:
@@ -125,7 +126,7 @@ class Units:
 
     def widened(self, count: int) -> Network:
         """Lower the model at a batch."""
-        shapes, held = self.inputs.widened(self.model, count)
+        shapes, held = self.inputs.widened(count)
         network = _raw(self.model, self.tensors, shapes, held, self.recipe)
         return ready(network, self.recipe, self.device, simplified=self.simplified)
 
@@ -251,7 +252,8 @@ def _inputs(model: Model, recipe: Recipe, tensors: Sequence[str], given: Mapping
             raise SettingError(message, wrt=item.name)
         optimized[item.name] = item
     held, named = held_values(model, given, shapes, tuple(optimized))
-    return Inputs(shapes, optimized, held, named)
+    dims = {spec.name: tuple(spec.shape or ()) for spec in model.inputs}
+    return Inputs(shapes, optimized, held, named, dims)
 
 
 def _shapes(model: Model, recipe: Recipe, tensors: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -152,17 +152,35 @@ def test_an_operator_that_cannot_be_mapped_goes_in_a_loop() -> None:
     [
         ("cls_mnist_cntk_opset8.onnx", {}, "vmap"),
         ("cls_cifar10_cnn_torch.onnx", {}, "whole"),
-        ("audio_silero_vad_16k_op15.onnx", {"size": (512,), "inputs": {"sr": 16000}}, None),
-        ("audio_gtcrn_simple.onnx", {}, None),
+        ("audio_silero_vad_16k_op15.onnx", {"size": (512,), "inputs": {"sr": 16000}}, "whole"),
+        ("audio_gtcrn_simple.onnx", {}, "vmap"),
     ],
 )
-def test_real_models_in_batches(shared_models: Path, file: str, settings: dict[str, object], mode: str | None) -> None:
+def test_real_models_in_batches(shared_models: Path, file: str, settings: dict[str, object], mode: str) -> None:
     prepared = prepare(load(shared_models / file), Recipe(**settings), pictures=[()] * 2)  # type: ignore[arg-type] # any setting
     many = prepared.problem(prepared.units.targets).engine
-    assert mode in (many.mode, None)
+    assert many.mode == mode
     name = prepared.image_input.name
     images = torch.rand(2, *prepared.image_input.image_shape)
     together = many({name: images})[1][""]
     for index in range(2):
         alone = prepared.engine({name: images[index : index + 1]})[1][""]
         torch.testing.assert_close(together[index].flatten(), alone.flatten(), rtol=1e-3, atol=1e-5)
+
+
+SILENT = """
+<ir_version: 8, opset_import: ["": 17]> net (float[N, 3, 8, 8] image) => (float[N, 4, 8, 8] y)
+{
+    c = Conv <pads = [1, 1, 1, 1]> (image, w1, b1)
+    r = Relu (c)
+    mean = ReduceMean <axes = [0]> (r)
+    d = Sub (r, mean)
+    y = Relu (d)
+}
+"""
+
+
+def test_silence_at_the_probe_does_not_pass_for_agreement() -> None:
+    proto = parsed(SILENT, w1=WEIGHTS["w1"], b1=np.full(4, -50, np.float32))
+    _, many = engines(proto, 3)
+    assert many.mode == "vmap"

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -330,3 +331,42 @@ def test_the_gradient_of_a_whole_objective_agrees_with_finite_differences_throug
         )
         slope = float((gradient.numpy() * direction).sum())
         assert slope == pytest.approx((ahead - behind) / (2 * step), rel=2e-2, abs=2e-4)
+
+
+def test_the_last_steps_of_a_value_to_reach_are_ever_smaller() -> None:
+    images: list[Tensor] = []
+    reach = Objective(((ActivationMaximization(channel_axis=1, goal=5.0), 1.0),))
+    solved(
+        problem(conv_net(), objective=reach, transforms=(), parameterization=Pixel()),
+        steps=40,
+        settle=True,
+        callbacks=[lambda step: images.append(torch.logit(step.image))],
+    )
+    moved = [float((after - before).abs().mean()) for before, after in pairwise(images)]
+    assert moved[38] < 0.3 * moved[29]
+    assert moved[29] > 0.7 * moved[10]
+
+
+def test_an_image_that_has_ended_does_not_change_any_more() -> None:
+    options: dict[str, Any] = {"patience": 16, "learning_rate": 0.1, "keep": "last"}
+    short = solved(problem(conv_net(), filters=[0, 1, 2], transforms=()), steps=400, **options)
+    first = int(np.argmin(short.steps))
+    end = short.steps[first]
+    assert end < max(short.steps)
+    cut = solved(problem(conv_net(), filters=[0, 1, 2], transforms=()), steps=end, **options)
+    torch.testing.assert_close(image(short)[first], image(cut)[first], rtol=0, atol=1e-6)
+
+
+def test_the_last_image_counts_too_when_the_best_is_kept() -> None:
+    wanted = problem(conv_net(), transforms=())
+    run = solved(wanted, steps=1, learning_rate=0.05)
+    assert activation(wanted, image(run)) > activation(wanted, start(run))
+
+
+def test_with_a_gradient_modifier_the_last_image_is_returned() -> None:
+    seen: list[Tensor] = []
+    wanted = problem(conv_net(), transforms=(), parameterization=Pixel(), modifier="absolute")
+    run = solved(wanted, steps=30, learning_rate=0.5, callbacks=[lambda step: seen.append(step.image)])
+    # Ever brighter: were the best kept, it could be an earlier one.
+    assert bool((image(run) >= seen[-1] - 1e-6).all())
+    assert float((image(run) - seen[-1]).max()) > 0

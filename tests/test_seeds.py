@@ -29,7 +29,7 @@ def test_without_a_seed_it_is_noise() -> None:
         LEVELS.transpose(2, 0, 1),
         LEVELS / np.float32(255),
         LEVELS / 255.0,
-        LEVELS.transpose(2, 0, 1)[:, ::-1][:, ::-1] / 255.0,
+        np.ascontiguousarray(LEVELS[::-1])[::-1],
         Image.fromarray(LEVELS),
     ],
 )
