@@ -10,100 +10,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from onnxvis.engine import Engine
-from onnxvis.errors import DeadUnitError, NonFiniteLossError
-from onnxvis.gradients import Modifier, modified
 from onnxvis.image_input import ImageInput
-from onnxvis.images import Parameterization
-from onnxvis.losses import ActivationMaximization, Activations, Objective, Scene, sum_of
+from onnxvis.losses import sum_of
 from onnxvis.network import full_precision
-from onnxvis.transforms import Transform
+from onnxvis.problem import Parameters, Problem
+from onnxvis.starts import column, generator, non_finite, start
 
-Parameters = Mapping[str, tuple[Tensor, ...]]
 Optimizers = Callable[[list[Tensor], float], torch.optim.Optimizer]
 """Makes the optimizer of some parameters for a learning rate."""
 
-CONTRASTS = (1.0, 3.0, 10.0)
-"""Starts that are tried until one has a gradient: a unit may be silent near grey and answer to strong contrast."""
 PLATEAU = 0.01
 """The least improvement, relative to the loss, over as many steps as the patience."""
 SETTLING = 0.25
 """The last part of the steps in which a value to reach is approached without transforms, ever more slowly."""
 _CHECK_EVERY = 16
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One input that is optimized.
-
-    Attributes:
-        image_shape: (C, *spatial).
-        parameterization: How images are written as parameters.
-        transforms: What is done to them before each step.
-    """
-
-    image_shape: tuple[int, ...]
-    parameterization: Parameterization
-    transforms: tuple[Transform, ...] = ()
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is optimized, through what, for what.
-
-    Attributes:
-        engine: The network for the images.
-        variables: The optimized inputs by name; the first is the picture.
-        objective: Losses and weights.
-        filters: The target's filters for each image.
-        gradient_modifier: What is done to the ascent gradient of each image, where it leaves the network.
-        device: Where to compute.
-    """
-
-    engine: Engine = field(repr=False)
-    variables: Mapping[str, Variable]
-    objective: Objective
-    filters: tuple[tuple[int, ...], ...]
-    gradient_modifier: Modifier | None
-    device: torch.device
-
-    @property
-    def count(self) -> int:
-        """The number of images."""
-        return self.engine.count
-
-    def scene(self, images: Mapping[str, Tensor], generators: Sequence[torch.Generator] | None) -> Scene:
-        """Look at images through the network; without generators, without transforms."""
-        views = {name: self._view(name, image, generators) for name, image in images.items()}
-        fed, activations = self.engine(views)
-        first = next(iter(self.variables))
-        several = images if len(images) > 1 else {}
-        return Scene(
-            image=images[first],
-            input=fed[first],
-            activations=Activations(activations),
-            images=several,
-            filters=self.filters,
-            stacked=self.engine.stacked,
-            copies=self.engine.inputs[first].copies if self.engine.mode != "whole" or self.count == 1 else 1,
-        )
-
-    def _view(self, name: str, image: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
-        view = image if self.gradient_modifier is None else modified(image, self.gradient_modifier)
-        for transform in () if generators is None else self.variables[name].transforms:
-            view = transform(view, generators or ())
-        return view
-
-    def render(self, parameters: Parameters) -> dict[str, Tensor]:
-        """Return the images that the parameters mean."""
-        return {
-            name: item.parameterization.render(parameters[name], (self.count, *item.image_shape))
-            for name, item in self.variables.items()
-        }
 
 
 def adam(parameters: list[Tensor], learning_rate: float) -> torch.optim.Optimizer:
@@ -236,8 +159,8 @@ def maximize(
         NonFiniteLossError: A loss or its gradient became NaN or infinite, for all images.
     """
     with full_precision():
-        parameters, contrasts = _start(problem, seeds, seed_images or {}, tried=method.start)
-        return _Loop(problem, method, parameters, contrasts).run([_generator(seed, 0) for seed in seeds], callbacks)
+        parameters, contrasts = start(problem, seeds, seed_images or {}, tried=method.start)
+        return _Loop(problem, method, parameters, contrasts).run([generator(seed, 0) for seed in seeds], callbacks)
 
 
 class _Loop:
@@ -361,7 +284,7 @@ class _Loop:
         """Remember the parameters of some images, unless these have ended."""
         with torch.no_grad():
             for kept, tensor in zip(self.kept, self.tensors, strict=True):
-                kept.copy_(torch.where(_column(chosen & ~self._ended(), tensor), tensor, kept))
+                kept.copy_(torch.where(column(chosen & ~self._ended(), tensor), tensor, kept))
         self.is_kept |= chosen
 
     def _ended(self) -> Tensor:
@@ -402,7 +325,7 @@ class _Loop:
         """Give images up; without any that is left and not dead, that is an error."""
         self.failed |= images
         if bool(images.any()) and bool((self.failed | (self.contrasts == 0)).all()):
-            raise _non_finite(name, step)
+            raise non_finite(name, step)
 
     def _rewrite(self, change: Callable[[Tensor], Tensor] | None) -> None:
         if change is not None:
@@ -426,106 +349,3 @@ class _Loop:
         with torch.no_grad():
             kept = self.problem.render(self._by_input(self.kept))
             return {name: image.cpu().clone() for name, image in kept.items()}
-
-
-def _column(mask: Tensor, like: Tensor) -> Tensor:
-    return mask.view(-1, *[1] * (like.ndim - 1))
-
-
-def _non_finite(name: str, step: int) -> NonFiniteLossError:
-    message = (
-        f"The loss {name!r} became NaN or infinite at step {step}. Check the preprocessing and its range, lower the "
-        "learning rate, or take a target before the node that overflows."
-    )
-    return NonFiniteLossError(message, loss=name, step=step)
-
-
-def _generator(seed: int, attempt: int, variable: int = 0) -> torch.Generator:
-    """Return a generator whose draws a seed determines; attempt 0 is that of the transforms."""
-    key = (seed, 0, attempt) if variable == 0 else (seed, 0, attempt, variable)
-    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(state)
-
-
-def _start(
-    problem: Problem, seeds: Sequence[int], seed_images: Mapping[str, Tensor], *, tried: bool
-) -> tuple[dict[str, tuple[Tensor, ...]], Tensor]:
-    """Return for each image the first start at which its activation has a gradient, and the contrast of it."""
-    contrasts = CONTRASTS if tried and not seed_images else CONTRASTS[:1]
-    chosen: dict[str, tuple[Tensor, ...]] = {}
-    found = torch.zeros(problem.count)
-    for attempt, contrast in enumerate(contrasts):
-        drawn = _drawn(problem, seeds, seed_images, attempt + 1, contrast)
-        new = ~found.bool()
-        if not chosen:
-            chosen = drawn
-        elif bool(new.any()):
-            chosen = {
-                name: tuple(
-                    torch.where(_column(new.to(before.device), before), after, before).detach().requires_grad_()
-                    for before, after in zip(chosen[name], drawn[name], strict=True)
-                )
-                for name in chosen
-            }
-        reached = _has_gradient(problem, drawn) if tried else torch.ones(problem.count, dtype=torch.bool)
-        found = torch.where(new & reached, contrast, found)
-        if bool(found.all()):
-            break
-    if not bool(found.any()):
-        raise _dead(bool(seed_images), len(contrasts))
-    return chosen, found
-
-
-def _dead(seeded: bool, count: int) -> DeadUnitError:  # noqa: FBT001 - of one reader
-    starts = "at the seed image" if seeded else f"at {count} starts of rising contrast"
-    message = (
-        f"The unit is dead {starts}: its activation has no gradient at all. Try another --seed, a photo as "
-        "--seed-image, the tensor before the ReLU as --node, or another --preprocess."
-    )
-    return DeadUnitError(message, starts=count)
-
-
-def _drawn(
-    problem: Problem, seeds: Sequence[int], seed_images: Mapping[str, Tensor], attempt: int, contrast: float
-) -> dict[str, tuple[Tensor, ...]]:
-    """Draw the parameters of a start."""
-    drawn = {}
-    for number, (name, item) in enumerate(problem.variables.items()):
-        generators = [_generator(seed, attempt, number) for seed in seeds]
-        tensors = item.parameterization.start(
-            (problem.count, *item.image_shape), generators, seed_image=seed_images.get(name), contrast=contrast
-        )
-        # A copy: a seed image may be repeated for all images without memory of its own.
-        drawn[name] = tuple(tensor.to(problem.device).clone().contiguous().requires_grad_() for tensor in tensors)
-    return drawn
-
-
-def _has_gradient(problem: Problem, parameters: Parameters) -> Tensor:
-    """Tell whether the activation of each image has a gradient, and all of its terms and gradients are finite."""
-    terms = problem.objective(problem.scene(problem.render(parameters), None))
-    tensors = [tensor for item in parameters.values() for tensor in item]
-    reached = torch.zeros(problem.count, dtype=torch.bool)
-    finite = torch.ones(problem.count, dtype=torch.bool)
-    losses = [loss if weight else None for loss, weight in problem.objective.terms]
-    is_activation = [isinstance(loss, ActivationMaximization) for loss in losses]
-    for loss, counts, name, term in zip(losses, is_activation, problem.objective.names, terms, strict=True):
-        gradient = _gradient(term, tensors)
-        sound = torch.isfinite(term).cpu(), torch.isfinite(gradient).all(1).cpu()
-        for whole, blamed in zip(sound, (name, f"gradient of {name}"), strict=True):
-            finite &= whole
-            if not bool(finite.any()):
-                raise _non_finite(blamed, 1)
-        if counts or not any(is_activation):
-            reached |= gradient.ne(0).any(1).cpu()
-        if isinstance(loss, ActivationMaximization) and isinstance(loss.goal, (int, float)):
-            # The value is there already.
-            reached |= term.eq(0).cpu()
-    return reached & finite
-
-
-def _gradient(term: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-    """Return the gradient of one loss with respect to all parameters of each image, (N, M)."""
-    if not term.requires_grad:
-        return torch.zeros(len(tensors[0]), 1)
-    gradients = torch.autograd.grad(term.sum(), tensors, allow_unused=True, materialize_grads=True, retain_graph=True)
-    return torch.cat([gradient.flatten(1) for gradient in gradients], 1)

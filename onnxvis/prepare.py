@@ -19,10 +19,11 @@ from onnxvis.gradients import modifier_of
 from onnxvis.graph import ancestors
 from onnxvis.image_input import ImageInput
 from onnxvis.images import Fourier
-from onnxvis.maximize import Callback, Method, Problem, Run, Variable, finish, maximize
+from onnxvis.maximize import Callback, Method, Run, finish, maximize
 from onnxvis.measure import Measurement, Meter
 from onnxvis.memory import batch_size
 from onnxvis.model import Model
+from onnxvis.problem import Problem, Variable
 from onnxvis.recipe import Recipe
 from onnxvis.result import Group, Part, Result, VisualizationInterrupted
 from onnxvis.seeds import HeldValue, SeedImage, checksums, seed_values

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from onnxvis.errors import InputError, OnnxvisError
 from onnxvis.maximize import Callback, Step
 from onnxvis.model import load
-from onnxvis.prepare import prepare
+from onnxvis.prepare import Prepared, prepare
 from onnxvis.recipe import Recipe
 from onnxvis.render import read_png
 from onnxvis.result import Group, Result, VisualizationInterrupted, checksum, versions
@@ -68,47 +69,87 @@ def replay(
         InputError: The file holds no recipe, or one that needs what only Python can give.
         OnnxvisError: The model, or the recipe on it.
     """
-    image, text = read_png(picture)
-    _check_kind(picture, text)
-    try:
-        recipe = Recipe.from_dict(text["recipe"])
-        made_of, done = text["model"]["sha256"], int(text["steps_done"])
-        wanted = {name: values["sha256"] for name, values in text["inputs"].items()}
-        group = _group(text.get("group"))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        message = f"{str(picture)!r} holds a recipe that is damaged, or of another version of onnxvis: {error}."
-        raise InputError(message, path=picture) from error
-    stop = _Stop(done if text.get("interrupted") else None if group is None else group.stopped)
-    if stop.at == 0:
-        # Without any step there is nothing to interrupt.
-        recipe = dataclasses.replace(recipe, steps=0)
+    recorded = _recorded(picture)
     loaded = load(model)
-    changed = loaded.sha256 != made_of
-    pictures = None if group is None else group.filters
-    where = device or _available(str(text.get("device", "cpu")))
-    with _threads(text.get("threads")):
+    changed = loaded.sha256 != recorded.model_sha256
+    where = device or _available(str(recorded.text.get("device", "cpu")))
+    with _threads(recorded.text.get("threads")):
         try:
-            prepared = prepare(loaded, recipe, pictures=pictures, seed_image=seed_image, inputs=inputs, device=where)
+            prepared = prepare(
+                loaded,
+                recorded.recipe,
+                pictures=None if recorded.group is None else recorded.group.filters,
+                seed_image=seed_image,
+                inputs=inputs,
+                device=where,
+            )
         except OnnxvisError as error:
             if not changed:
                 raise
-            name = text["model"].get("name")
+            name = recorded.text["model"].get("name")
             message = f"The picture was made of {name}, and {loaded.name} is another file: {error.message}"
             raise InputError(message, model=loaded.name) from error
-        try:
-            told: list[Callback] = [*callbacks, stop]
-            result = prepared.run(told) if group is None else prepared.run_group(group, told)
-        except VisualizationInterrupted as interruption:
-            if not stop.stopped:
-                raise
-            result = interruption.result
-    found = {name: checksum(array) for name, array in result.arrays.items()}
-    edited = result.parts[0].is_picture and not np.array_equal(np.asarray(image), np.asarray(result.image))
-    same = found == wanted and not edited
-    reasons = (f"the model has changed: {loaded.name} is not the file that the picture was made of",) if changed else ()
-    if edited and found == wanted:
-        reasons = (*reasons, "the picture's pixels have been changed since it was written")
-    return Replay(result, same, changed, (*reasons, *_differences(text, result)))
+        result = _run(prepared, recorded, callbacks)
+    return _compared(recorded, result, changed=changed)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What a picture's file says."""
+
+    image: Image.Image
+    text: Mapping[str, Any]
+    recipe: Recipe
+    model_sha256: str
+    checksums: Mapping[str, str]
+    group: Group | None
+    stopped: int | None
+
+
+def _recorded(picture: str | os.PathLike[str]) -> _Recorded:
+    image, text = read_png(picture)
+    _check_kind(picture, text)
+    try:
+        group = _group(text.get("group"))
+        stopped = int(text["steps_done"]) if text.get("interrupted") else None if group is None else group.stopped
+        recipe = Recipe.from_dict(text["recipe"])
+        return _Recorded(
+            image=image,
+            text=text,
+            # Without any step there is nothing to interrupt.
+            recipe=dataclasses.replace(recipe, steps=0) if stopped == 0 else recipe,
+            model_sha256=text["model"]["sha256"],
+            checksums={name: values["sha256"] for name, values in text["inputs"].items()},
+            group=group,
+            stopped=stopped,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        message = f"{str(picture)!r} holds a recipe that is damaged, or of another version of onnxvis: {error}."
+        raise InputError(message, path=picture) from error
+
+
+def _run(prepared: Prepared, recorded: _Recorded, callbacks: Sequence[Callback]) -> Result:
+    stop = _Stop(recorded.stopped)
+    told: list[Callback] = [*callbacks, stop]
+    try:
+        return prepared.run(told) if recorded.group is None else prepared.run_group(recorded.group, told)
+    except VisualizationInterrupted as interruption:
+        if not stop.stopped:
+            raise
+        return interruption.result
+
+
+def _compared(recorded: _Recorded, result: Result, *, changed: bool) -> Replay:
+    same = recorded.checksums == {name: checksum(array) for name, array in result.arrays.items()}
+    drawn = np.array_equal(np.asarray(recorded.image), np.asarray(result.image))
+    edited = same and result.parts[0].is_picture and not drawn
+    reasons = []
+    if changed:
+        reasons.append(f"the model has changed: {result.model_name} is not the file that the picture was made of")
+    if edited:
+        reasons.append("the picture's pixels have been changed since it was written")
+    reasons += _differences(recorded.text, result)
+    return Replay(result, same and not edited, changed, tuple(reasons))
 
 
 class _Stop:

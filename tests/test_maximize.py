@@ -16,10 +16,11 @@ from onnxvis.image_input import ImageInput
 from onnxvis.images import Fourier, Parameterization, Pixel
 from onnxvis.losses import ActivationMaximization, LpNorm, Objective, Scene, TotalVariation
 from onnxvis.lower import lower
-from onnxvis.maximize import Callback, Method, Problem, Run, Step, Variable, maximize
+from onnxvis.maximize import Callback, Method, Run, Step, maximize
 from onnxvis.oracle import Oracle
 from onnxvis.prepare import prepare
 from onnxvis.preprocess import Preprocess
+from onnxvis.problem import Problem, Variable
 from onnxvis.recipe import Recipe
 from onnxvis.transforms import Jitter, RandomAffine, Transform
 from tests.models import conv_net, parsed

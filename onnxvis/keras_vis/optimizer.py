@@ -22,9 +22,10 @@ from onnxvis.keras_vis.modifiers import InputModifier
 from onnxvis.keras_vis.steps import l2_normalized, rmsprop
 from onnxvis.keras_vis.values import Values, array_of, on_arrays, seed_values
 from onnxvis.losses import as_objective
-from onnxvis.maximize import Method, Problem, Step, Variable, maximize
+from onnxvis.maximize import Method, Step, maximize
 from onnxvis.model import Model
 from onnxvis.network import Network
+from onnxvis.problem import Problem, Variable
 from onnxvis.recipe import Recipe
 from onnxvis.units import find_units
 from onnxvis.verify import compare, require
