@@ -51,9 +51,16 @@ def guessed_layout(model: Model, name: str, shape: tuple[int, ...]) -> str:
         return FLAT
     if rank == _CUBE and _is_bare_image(model, name, shape):
         return "HWC" if shape[2] in COLORS and shape[0] not in COLORS else "CHW"
-    if first is not None and first.op_type in _RECURRENT and rank == _CUBE:
+    if rank == _CUBE and ((first is not None and first.op_type in _RECURRENT) or _has_batch_second(model, name)):
         return "WNC"
     return _by_first_operator(first, shape) or _by_sizes(shape)
+
+
+def _has_batch_second(model: Model, name: str) -> bool:
+    """Tell whether the second axis has the name that another input's batch has."""
+    dims = {spec.name: spec.shape or () for spec in model.inputs}
+    batches = {shape[0] for other, shape in dims.items() if other != name and len(shape) > 1}
+    return isinstance(dims[name][1], str) and dims[name][1] in batches
 
 
 def _by_first_operator(first: ir.Node | None, shape: tuple[int, ...]) -> str | None:

@@ -394,6 +394,13 @@ def _notes(units: Units, recipe: Recipe) -> list[str]:
         notes.append(
             f"target moved before {target.asked_op} to the logits {target.name!r}, where the gradient does not vanish"
         )
+    shape, axis = target.shape, target.channel_axis
+    count = shape[axis] if shape is not None and axis is not None else None
+    if not target.filters and isinstance(count, int) and count > 1:
+        notes.append(f"the mean of all {count} filters; --filter picks one, --filter all makes a picture of each")
+    idle = [name for name in inputs.named if name not in inputs.shapes]
+    if idle:
+        notes.append(f"the target does not depend on {', '.join(idle)}")
     silent = [name for name in inputs.held if name not in inputs.named]
     if silent:
         notes.append(f"inputs held at zero: {', '.join(silent)}; --input changes it")

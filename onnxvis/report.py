@@ -16,6 +16,8 @@ from onnxvis.prepare import Prepared
 from onnxvis.result import Result
 
 _UNBOUNDED = 10_000
+_NEAR = 0.1
+"""How far from a value, relative to it, counts as reached."""
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -68,6 +70,9 @@ def result(found: Result, paths: Sequence[Path], seconds: float) -> None:
     parts = f" = {' + '.join(f'{value:.4g}' for value in several)}" if several else ""
     change = f"{found.seed_activation:.4g} -> {found.activation:.4g}{parts}"
     fact("activation", f"{change} (by {found.verification.engine}, on the file as written)")
+    goal = found.recipe.goal
+    if isinstance(goal, (int, float)) and abs(found.activation - goal) > _NEAR * max(abs(goal), _NEAR):
+        fact("note", f"{goal:g} was not reached: try more --steps, --jitter 0, or another value")
     if found.target.moved:
         before, after = found.seed_measurement.output, found.measurement.output
         fact(found.target.asked_op.lower(), f"{_listed(before)} -> {_listed(after)}")

@@ -137,7 +137,8 @@ class Result:
     @functools.cached_property
     def image(self) -> Image.Image:
         """The picture, 8-bit; a figure of it where the model's input is a signal, a volume or features."""
-        return self.parts[0].picture(str(self.target))
+        change = f"{self.seed_activation:.4g} (grey) -> {self.activation:.4g}"
+        return self.parts[0].picture(f"{self.model_name}: {self.target}: {change}")
 
     @property
     def array(self) -> Array:

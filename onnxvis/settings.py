@@ -32,7 +32,8 @@ def settled(name: str, value: Any) -> Any:
     try:
         return read(value)
     except (TypeError, ValueError) as error:
-        message = f"{name} cannot be {value!r}: it is a {type(value).__name__}."
+        wanted = _WANTED.get(name, f"it is a {type(value).__name__}")
+        message = f"{name} cannot be {value!r}: {wanted}."
         raise SettingError(message, **{name: value}) from error
 
 
@@ -54,7 +55,7 @@ def check(recipe: Any) -> None:
         ("tv_beta", 0 < recipe.tv_beta < math.inf, "positive"),
         ("tv_weight", 0 <= recipe.tv_weight < math.inf, "finite and not negative"),
         ("lp_weight", 0 <= recipe.lp_weight < math.inf, "finite and not negative"),
-        ("size", recipe.size is None or (len(recipe.size) in (1, 2, 3) and min(recipe.size) >= 1), "1 to 3 sizes"),
+        ("size", recipe.size is None or (len(recipe.size) < 4 and min(recipe.size, default=0) > 0), "positive sizes"),
         ("range", recipe.range is None or len(recipe.range) == 2, "two numbers"),  # noqa: PLR2004 - (low, high)
     )
     for name, holds, wanted in rules:
@@ -193,6 +194,14 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "transforms": _transforms,
     "gradient_modifier": _modifier,
     "backprop": _backprop,
+}
+_WANTED: Mapping[str, str] = {
+    "goal": "it is 'maximize', 'minimize' or a finite number to reach",
+    "neuron": "it is 'center' or one number for each spatial axis",
+    "parameterization": "it is one such as Pixel() or Fourier()",
+    "transforms": "they are functions of images and generators, such as Jitter(8)",
+    "backprop": "it is 'guided', 'deconvnet', or functions by operator name",
+    "gradient_modifier": "it is a name or a function of the gradient",
 }
 _REQUIRED = _WHOLE | _REAL | {"filters", "goal", "logits"}
 """Settings that are never None."""

@@ -43,7 +43,7 @@ def input_shapes(
     if open_dims:
         listed = "; ".join(_described(specs[name], shape) for name, shape in open_dims.items())
         is_image = any(_takes_size(specs[name]) for name in open_dims)
-        size = "--size 224 (or HEIGHTxWIDTH)" if is_image else "--size 16000 (or DEPTHxHEIGHTxWIDTH)"
+        size = "--size 224 (or HEIGHTxWIDTH)" if is_image else "--size LENGTH (or DEPTHxHEIGHTxWIDTH)"
         remedy = f"Give them: {size}, or input_shapes= in Python."
         message = f"{model.name} leaves sizes open: {listed}. {remedy}"
         raise UnknownSizeError(message, inputs=sorted(open_dims))

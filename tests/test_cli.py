@@ -439,3 +439,9 @@ def test_every_goal_is_reached_from_the_command_line(net: Path, onnxvis: Callabl
         found[name] = read_png(net / f"{name}.png")[1]["measured"]["activation"]
     assert found["down"] < found["reach"] < found["up"]
     assert found["reach"] == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_value_that_is_not_reached_is_said(net: Path, onnxvis: Callable[..., Done]) -> None:
+    words = ("visualize", "net.onnx", "--node", "conv2", "--filter", 1, "--steps", 4, "-o", "a.png")
+    assert "100 was not reached: try more --steps" in onnxvis(*words, "--reach", 100, cwd=net).stdout
+    assert "was not reached" not in onnxvis(*words, cwd=net).stdout

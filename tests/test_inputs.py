@@ -420,3 +420,24 @@ def test_what_only_has_the_name_of_the_packages_own_is_not_read_back_as_it() -> 
     with pytest.raises(SettingError, match="cannot be read back"):
         Recipe.from_dict(written)
     assert Recipe(gradient_modifier=abs).to_json() == Recipe(gradient_modifier=abs).to_json()
+
+
+def test_a_second_axis_with_the_batchs_name_is_the_batch() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    net (float[batch, 3] x, float[2, batch, 3] state) => (float[batch, 3] y)
+    { sum = ReduceSum <keepdims = 0> (state, zero)  s = Add (x, sum)  y = Tanh (s) }"""
+    proto = parsed(text, zero=np.array([0]))
+    result = visualize(proto, filter=1, wrt=("x", "state"), steps=3)
+    state = result.arrays["state"]
+    assert state.shape == (2, 1, 3)
+    assert not np.array_equal(state[0], state[1])
+
+
+def test_what_has_no_effect_is_said() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    net (float[1, 3] x, float[1, 3] idle) => (float[1, 3] y, float[1, 3] z)
+    { y = Tanh (x)  z = Sin (idle) }"""
+    notes = visualize(parsed(text), "y", inputs={"idle": 1}, steps=1).notes
+    assert "the target does not depend on idle" in notes
+    assert any(note.startswith("the mean of all 3 filters; --filter picks one") for note in notes)
+    assert not any("mean of all" in note for note in visualize(parsed(text), "y", 1, steps=1).notes)

@@ -630,7 +630,7 @@ def test_the_pages_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         exec(compile(code, PAGE.name, "exec"), namespace)  # noqa: S102 - our own page
     assert len(blocks) == 4
     assert (tmp_path / "run.gif").exists()
-    assert (tmp_path / "rings.png").exists()
+    assert (tmp_path / "rings-onnxvis.png").exists()
 
 
 def test_every_public_name_and_setting_is_on_the_page() -> None:
@@ -652,3 +652,17 @@ def test_the_pages_figures_of_the_sample_are_true(weights: dict[str, Any], loss:
     keras_vis.visualize_activation(SAMPLE, "logits", 11, input_range=(-1.0, 1.0), callbacks=[recorder], **weights)
     assert np.argmin(recorder.overall) == loss
     assert np.abs(recorder.inputs).max() == pytest.approx(span, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"input_range": 5}, "input_range is a lower and a higher number"),
+        ({"input_range": (1, 0)}, "input_range is a lower and a higher number"),
+        ({"input_modifiers": ["a"]}, "has the methods pre and post"),
+        ({"callbacks": [3]}, "A callback is a function"),
+    ],
+)
+def test_settings_that_are_none_are_one_line(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(SettingError, match=reason):
+        keras_vis.visualize_activation(conv_net(), "logits", 1, max_iter=1, **settings)

@@ -55,6 +55,7 @@ class Optimizer:
         wrt_tensor: str | None = None,
         norm_grads: bool = True,  # noqa: FBT001, FBT002 - keras-vis's signature
     ) -> None:
+        _check_range(input_range)
         given = opened(input_tensor)
         bound = [(_bound(given.model, loss), weight) for loss, weight in losses if weight is not None and weight != 0]
         objective = as_objective(bound)
@@ -106,6 +107,7 @@ class Optimizer:
         if max_iter < 1:
             message = f"max_iter must be at least 1, not {max_iter}."
             raise SettingError(message, max_iter=max_iter)
+        _check_objects(input_modifiers or (), callbacks or ())
         name, item = self._input
         start = seed_values(item, seed_input, self.input_range)
         told = _Told(item, self.loss_names, [*(callbacks or ()), *([Print()] if verbose else ())])
@@ -189,6 +191,24 @@ class Optimizer:
         units = self.units
         feeds = {**units.inputs.held, name: item.feed_one(start).contiguous().numpy()}
         require(units.model, compare(units.model, units.network, units.tensors, feeds), units.inputs.shapes, feeds)
+
+
+def _check_range(given: Any) -> None:
+    numbers = given if isinstance(given, (tuple, list)) else ()
+    if len(numbers) != 2 or not all(isinstance(end, (int, float)) for end in numbers) or not numbers[0] < numbers[1]:  # noqa: PLR2004 - (low, high)
+        message = f"input_range is a lower and a higher number, such as (0, 255), not {given!r}."
+        raise SettingError(message, input_range=given)
+
+
+def _check_objects(modifiers: Sequence[Any], callbacks: Sequence[Any]) -> None:
+    for modifier in modifiers:
+        if not (hasattr(modifier, "pre") and hasattr(modifier, "post")):
+            message = f"An input modifier has the methods pre and post, as Jitter has; {modifier!r} has not."
+            raise SettingError(message, input_modifier=modifier)
+    for callback in callbacks:
+        if not callable(getattr(callback, "callback", callback)):
+            message = f"A callback is a function, or has a method callback; {callback!r} is neither."
+            raise SettingError(message, callback=callback)
 
 
 class _Told:
