@@ -55,7 +55,11 @@ def check(recipe: Any) -> None:
         ("tv_beta", 0 < recipe.tv_beta < math.inf, "positive"),
         ("tv_weight", 0 <= recipe.tv_weight < math.inf, "finite and not negative"),
         ("lp_weight", 0 <= recipe.lp_weight < math.inf, "finite and not negative"),
-        ("size", recipe.size is None or (len(recipe.size) < 4 and min(recipe.size, default=0) > 0), "positive sizes"),
+        (
+            "size",
+            recipe.size is None or (len(recipe.size) in (1, 2, 3) and min(recipe.size, default=0) > 0),
+            "positive sizes",
+        ),
         ("range", recipe.range is None or len(recipe.range) == 2, "two numbers"),  # noqa: PLR2004 - (low, high)
     )
     for name, holds, wanted in rules:
