@@ -271,21 +271,27 @@ def test_an_unwritable_output_is_found_before_optimizing(net: Path, onnxvis: Cal
 
 
 def test_ctrl_c_writes_what_there_is_marked_as_interrupted(net: Path) -> None:
-    command = [sys.executable, "-m", "onnxvis", "visualize", "net.onnx", "--node", "logits", "--filter", "1"]
-    process = subprocess.Popen(
+    # A shell's background jobs ignore Ctrl-C, and hand that down to the tests that they run.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    run = f"{listening}; from onnxvis.cli import main; main()"
+    command = [sys.executable, "-c", run, "visualize", "net.onnx", "--node", "logits", "--filter", "1"]
+    with subprocess.Popen(
         [*command, "--steps", "1000000", "-o", "p.png"],
         cwd=net,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("verified"):
-            break
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("verified"):
+                    break
+            time.sleep(1.5)
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130, errors
     assert "interrupted after" in output
     text = read_png(net / "p.png")[1]

@@ -443,7 +443,7 @@ def test_memory_does_not_grow_with_steps() -> None:
             alive.append(tensors())
 
     visualize(conv_net(), "logits", 1, steps=60, callbacks=count)
-    assert alive[0] == alive[1]
+    assert alive[1] <= alive[0]
 
 
 def test_a_real_classifier_is_driven_to_its_class(shared_models: Path) -> None:
