@@ -132,7 +132,7 @@ class Prepared:
         return self._one(self.units.targets[:1], 0, callbacks)
 
     def run_all(self, batch: int | None = None, callbacks: Sequence[Callback] = ()) -> Iterator[list[Result | None]]:
-        """Optimize a picture for each target, some at once; None stands for units that are dead at every start.
+        """Optimize a picture for each target, some at once; None stands for a unit that is dead or comes to NaN.
 
         Raises:
             KeyboardInterrupt: Ctrl-C, after the pictures of the batch under way have been yielded as they are.
@@ -210,9 +210,9 @@ class _Reader:
         starts = {name: self._written(name, images[index]) for name, images in run.starts.items()}
         written = {name: self._written(name, image) for name, image in floats.items()}
         feeds = prepared.meter.feeds(written)
-        measurement = self._measured(feeds, target)
-        exact = any(item.kind == "picture" for item in prepared.units.inputs.optimized.values())
-        raw = self._measured(prepared.meter.feeds(floats), target) if exact else measurement
+        measurement, start = self._measured(feeds, target), self._start(starts, target)
+        rounded = any(item.kind == "picture" for item in prepared.units.inputs.optimized.values())
+        raw = self._measured(prepared.meter.feeds(floats), target) if rounded else measurement
         terms = run.history[: run.steps[index], :, index]
         done, several = len(run.history), len(self.targets) > 1
         filters = tuple(item.filters for item in self.targets)
@@ -224,10 +224,10 @@ class _Reader:
                 for name, item in prepared.units.inputs.optimized.items()
             ),
             activation=measurement.activation,
-            seed_activation=self._start(starts, target).activation,
+            seed_activation=start.activation,
             float_activation=raw.activation,
             measurement=measurement,
-            seed_measurement=self._start(starts, target),
+            seed_measurement=start,
             history=tuple(dict(zip(run.losses, row, strict=True)) for row in terms.tolist()),
             recipe=_named(prepared.recipe, target) if prepared.units.several else prepared.recipe,
             target=target,
@@ -314,11 +314,12 @@ def _reaches(units: Units) -> bool:
 
 def _variable(recipe: Recipe, item: ImageInput) -> Variable:
     wanted = recipe.parameterization
-    # Features have no spectrum.
-    fits = wanted is not None and (item.size or not isinstance(wanted, Fourier))
+    if wanted is None or (not item.size and isinstance(wanted, Fourier)):
+        # Features have no spectrum.
+        wanted = default_parameterization(item.size)
     return Variable(
         image_shape=item.image_shape,
-        parameterization=wanted if fits and wanted is not None else default_parameterization(item.size),
+        parameterization=wanted,
         transforms=default_transforms(item.size) if recipe.transforms is None else recipe.transforms,
     )
 
