@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from onnxvis.errors import DataDependentShapeError, UnsupportedOpError
-from onnxvis.ops.table import Operator, Parameter
+from onnxvis.ops.table import Operator, Parameter, Types
 
 _LEGACY_HINTS = frozenset({"consumed_inputs", "is_test"})
 
@@ -33,6 +33,7 @@ def bind(
     inputs: Sequence[Tensor | Known | None],
     attributes: Mapping[str, Any],
     outputs: int = 1,
+    input_types: Types = (),
 ) -> tuple[list[Any], dict[str, Any]]:
     """Arrange a node's inputs and attributes as the arguments of its function.
 
@@ -41,6 +42,7 @@ def bind(
         inputs: For each input of the node the constant, `Known.DYNAMIC`, or None where it is omitted.
         attributes: The node's attributes as Python values (lists as tuples, tensors as tensors).
         outputs: The number of outputs that the node has.
+        input_types: The ONNX element types of its inputs.
 
     Returns:
         Positional and keyword arguments; a `Slot` for each input that is to be passed as a tensor.
@@ -62,6 +64,8 @@ def bind(
         raise UnsupportedOpError(message, op_type=operator.op_type, attributes=unknown)
     if operator.counts_outputs:
         kwargs["outputs"] = outputs
+    if operator.asks_types:
+        kwargs["input_types"] = tuple(input_types)
     return args, kwargs
 
 

@@ -11,8 +11,15 @@ how `onnxvis.lower` hands it over:
 - without `Tensor` (`Ints | None`, `float`, `str`): as a Python value, which must therefore be known when the graph is
   lowered: it can be an attribute or a constant, not something computed from the values of the model's input.
 
-A keyword-only parameter `outputs` receives the number of outputs that the node has. A function returns one tensor, or a
-tuple of as many as the node has outputs.
+Two keyword-only parameters are no attributes: `outputs` receives the number of outputs that the node has, `input_types`
+the ONNX element types of its inputs (`onnx.TensorProto.DataType`; None for an omitted one). A function returns one
+tensor, or a tuple of as many as the node has outputs.
+
+A torch tensor does not always have the dtype of its ONNX type. Floats of 8 bits and less are held in float32 and
+integers of less than 8 bits in int8, since torch does not compute in them; and quantized integers that a gradient must
+pass are *carried* by floats: the values of an int8 tensor in a float32 one, those of int32 in float64. Only operators
+that are entered with `carries=True`, and those of `CARRIERS`, are handed such tensors; for all others they are
+converted to integers before, which cuts the gradient. An operator whose outputs have such a type says which by `types`.
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -30,6 +37,8 @@ from torch import Tensor
 Ints = tuple[int, ...]
 Floats = tuple[float, ...]
 Function = Callable[..., Any]
+Types = tuple[int | None, ...]
+OutputTypes = Callable[[Types, Mapping[str, Any]], Sequence[int | None]]
 Passing = Literal["tensor", "scalar", "constant", "static"]
 F = TypeVar("F", bound=Function)
 
@@ -68,6 +77,9 @@ class Operator:
         since: The first opset for which the function is right.
         function: The implementation, on torch tensors.
         differentiable: Whether a gradient passes from outputs to inputs.
+        carries: Whether the function takes quantized integers as floats; see the docstring of this module.
+        types: The ONNX types of the outputs, from those of the inputs and the attributes; None where the dtype of what
+            the function returns says all.
     """
 
     op_type: str
@@ -75,10 +87,12 @@ class Operator:
     since: int
     function: Function = field(repr=False)
     differentiable: bool
+    carries: bool = False
+    types: OutputTypes | None = field(default=None, repr=False)
 
     @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The parameters, in the order of the signature; `outputs` is not one of them."""
+        """The parameters, in the order of the signature, without `outputs` and `input_types`."""
         return tuple(_parameters(self.function))
 
     @functools.cached_property
@@ -86,23 +100,49 @@ class Operator:
         """Whether the function wants to know how many outputs the node has."""
         return "outputs" in inspect.signature(self.function).parameters
 
+    @functools.cached_property
+    def asks_types(self) -> bool:
+        """Whether the function wants to know the ONNX types of its inputs."""
+        return "input_types" in inspect.signature(self.function).parameters
+
+
+CARRIERS = frozenset(
+    {
+        *("Clip", "Compress", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements"),
+        *("GatherND", "GlobalMaxPool", "Identity", "Max", "MaxPool", "Min", "Pad", "ReduceMax", "ReduceMin", "Relu"),
+        *("Reshape", "ReverseSequence", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "TopK", "Transpose"),
+        *("Trilu", "Unsqueeze", "Upsample", "Where"),
+    }
+)
+"""Operators of the default domain that hand on some of the values they get: a carried integer stays what it is."""
 
 _TABLE: dict[tuple[str, str], list[Operator]] = {}
 
 
-def operator(op_type: str, *, since: int = 1, domain: str = "", differentiable: bool = True) -> Callable[[F], F]:
+def operator(
+    op_type: str,
+    *,
+    since: int = 1,
+    domain: str = "",
+    differentiable: bool = True,
+    carries: bool = False,
+    types: OutputTypes | None = None,
+) -> Callable[[F], F]:
     """Enter the decorated function into the table; the function itself is returned unchanged.
 
     Args:
         op_type: The ONNX name.
         since: The first opset of this meaning. It serves until the next entry of the same name.
         domain: The operator set; "" is the default one.
-        differentiable: False where no useful gradient passes (rounding, comparisons, indices).
+        differentiable: False where no useful gradient passes (comparisons, indices).
+        carries: True where the function takes, and returns, quantized integers as floats.
+        types: Returns the ONNX types of the outputs; needed where their torch dtype says less.
     """
 
     def enter(function: F) -> F:
         entries = _TABLE.setdefault((domain, op_type), [])
-        entries.append(Operator(op_type, domain, since, function, differentiable))
+        carried = carries or (not domain and op_type in CARRIERS)
+        entries.append(Operator(op_type, domain, since, function, differentiable, carried, types))
         entries.sort(key=lambda entry: -entry.since)
         return function
 
@@ -124,7 +164,7 @@ def entries() -> Iterator[Operator]:
 def _parameters(function: Function) -> Iterator[Parameter]:
     hints = typing.get_type_hints(function)
     for name, parameter in inspect.signature(function).parameters.items():
-        if name == "outputs":
+        if name in ("outputs", "input_types"):
             continue
         kinds = _alternatives(hints[name])
         yield Parameter(
