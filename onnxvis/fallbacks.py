@@ -45,15 +45,20 @@ def has_body(node: ir.Node, version: int) -> bool:
     return bool(schema.has_function or schema.has_context_dependent_function)
 
 
-def body_of(node: ir.Node, version: int, inputs: Sequence[Tensor | None]) -> ir.Function | None:
+def body_of(
+    node: ir.Node, version: int, inputs: Sequence[tuple[ir.DataType, Sequence[int]] | None]
+) -> ir.Function | None:
     """Return the function that a node's schema defines it by, with the node's attributes filled in, or None.
 
     Args:
         node: The node.
         version: The opset of its domain.
-        inputs: A value of each input, for its type and shape; None where it is omitted.
+        inputs: The type and shape of each input; None where it is omitted.
     """
-    types = [onnx.TypeProto() if value is None else _type(value) for value in inputs]
+    types = [
+        onnx.TypeProto() if given is None else helper.make_tensor_type_proto(int(given[0]), list(given[1]))
+        for given in inputs
+    ]
     proto = function_body(node.op_type, node.domain, version, ir.to_proto(node), types)
     if proto is None:
         return None

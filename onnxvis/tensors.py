@@ -3,25 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor
 
+from onnxvis.errors import UnsupportedOpError
+
+Precision = Literal["float32", "declared"]
+"""What half-precision floats are computed in: float32, or what the file declares."""
+
+_REGISTERED = 2
+"""What `numpy.dtype.isbuiltin` says of dtypes that a library has added."""
 _HALF = frozenset({torch.float16, torch.bfloat16})
 _HALF_ONNX = frozenset({int(ir.DataType.FLOAT16), int(ir.DataType.BFLOAT16)})
-_TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_datatype", "stash_type"})
+_TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_datatype", "output_dtype", "stash_type", "softmax_precision"})
+_TORCH = {
+    ir.DataType.DOUBLE: torch.float64,
+    ir.DataType.FLOAT16: torch.float16,
+    ir.DataType.BFLOAT16: torch.bfloat16,
+    ir.DataType.COMPLEX64: torch.complex64,
+    ir.DataType.COMPLEX128: torch.complex128,
+    ir.DataType.BOOL: torch.bool,
+    ir.DataType.INT8: torch.int8,
+    ir.DataType.UINT8: torch.uint8,
+    ir.DataType.INT16: torch.int16,
+    ir.DataType.UINT16: torch.int32,
+    ir.DataType.INT32: torch.int32,
+    ir.DataType.UINT32: torch.int64,
+    ir.DataType.INT64: torch.int64,
+    ir.DataType.UINT64: torch.int64,
+}
+WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+"""Dtypes that torch has and does not compute in, and those that hold their values; of uint64 those below 2**63."""
 
 
-def constant(tensor: ir.TensorProtocol) -> Tensor:
-    """Copy an ONNX tensor; float16 and bfloat16 become float32, in which all is computed."""
-    array = tensor.numpy()
-    if array.dtype.kind not in "biufc":
-        # ml_dtypes' small floats and integers are unknown to torch.
-        array = array.astype(np.int8 if tensor.dtype.is_integer() else np.float32)
-    return widened(torch.from_numpy(np.array(array)))
+def computed_type(dtype: ir.DataType, precision: Precision) -> ir.DataType:
+    """Return the ONNX type that a value of a declared type is computed in."""
+    if dtype == ir.DataType.UNDEFINED or (precision == "float32" and int(dtype) in _HALF_ONNX):
+        return ir.DataType.FLOAT
+    return dtype
+
+
+def held_dtype(dtype: ir.DataType) -> torch.dtype:
+    """Return the torch dtype in which the values of an ONNX type are held: float32 and int8 for what torch lacks.
+
+    Raises:
+        UnsupportedOpError: Strings.
+    """
+    if dtype == ir.DataType.STRING:
+        message = "strings cannot be computed with in torch; take a target that needs none"
+        raise UnsupportedOpError(message, onnx_type=int(dtype))
+    if dtype in _TORCH:
+        return _TORCH[dtype]
+    return torch.int8 if dtype.is_integer() else torch.float32
+
+
+def constant(tensor: ir.TensorProtocol, precision: Precision = "float32") -> Tensor:
+    """Copy an ONNX tensor into the dtype that its values are held in.
+
+    Raises:
+        UnsupportedOpError: It holds strings.
+    """
+    dtype = computed_type(tensor.dtype, precision)
+    held = held_dtype(dtype)
+    return from_array(np.asarray(tensor.numpy()), held)
+
+
+def from_array(array: np.ndarray[Any, Any], held: torch.dtype) -> Tensor:
+    """Copy an array, also of the small types that numpy knows by `ml_dtypes` alone, into a torch dtype."""
+    if array.dtype.isbuiltin == _REGISTERED:
+        array = array.astype(np.float32 if held.is_floating_point else np.int8)
+    return torch.from_numpy(np.array(array)).to(held)
 
 
 def widened(tensor: Tensor) -> Tensor:
@@ -29,18 +84,18 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in _HALF else tensor
 
 
-def attribute_value(name: str, attribute: ir.Attr) -> Any:
+def attribute_value(name: str, attribute: ir.Attr, precision: Precision = "float32") -> Any:
     """Return an attribute as the operator functions take it: lists as tuples, tensors as torch tensors."""
     value = attribute.value
     if attribute.type == ir.AttributeType.TENSOR:
-        return constant(attribute.as_tensor())
+        return constant(attribute.as_tensor(), precision)
     if attribute.type == ir.AttributeType.STRING:
         return attribute.as_string()
     if attribute.type == ir.AttributeType.STRINGS:
         return tuple(attribute.as_strings())
     if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS):
         return tuple(value)
-    if name in _TYPE_ATTRIBUTES and value in _HALF_ONNX:
+    if precision == "float32" and name in _TYPE_ATTRIBUTES and value in _HALF_ONNX:
         return int(ir.DataType.FLOAT)
     return value
 

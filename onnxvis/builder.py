@@ -1,0 +1,462 @@
+"""The torch.fx graph while a model is lowered: what is known of each ONNX value, and the calls emitted so far.
+
+Every operator runs once on real tensors. What depends on no input is thereby known, and becomes a buffer or a Python
+value where it is read; everything else is one `call_function` node.
+"""
+
+from __future__ import annotations
+
+import operator as python_operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import Tensor, fx
+
+from onnxvis.entries import Absent, Entry, Value, described, first_name, random_sample, result_types
+from onnxvis.errors import LoweringError, OnnxvisError, UnsupportedOpError
+from onnxvis.fallbacks import body_of, module_of
+from onnxvis.graph import SHAPE_ONLY, real_inputs
+from onnxvis.model import Model
+from onnxvis.network import LeafTracer, Network
+from onnxvis.ops import Operator, bind, cuts_gradient, find
+from onnxvis.ops.bind import Known, Slot
+from onnxvis.ops.dtypes import onnx_dtype
+from onnxvis.python_names import free_name, identifier
+from onnxvis.replacement import tried_replacement
+from onnxvis.tensors import (
+    WIDER,
+    Precision,
+    as_dtype,
+    attribute_value,
+    computed_type,
+    constant,
+    from_array,
+    held_dtype,
+    widened,
+)
+
+Replacements = Mapping[str, Callable[..., Any]]
+Versions = Callable[[str], int]
+"""The version of each operator set, by domain."""
+
+_SEED = 0
+_OPSET = 18
+"""The operator set of what is emitted beside the file's own nodes."""
+_MOST_NODES = 200_000
+_ERRORS = (ArithmeticError, AttributeError, IndexError, KeyError, MemoryError, RuntimeError, TypeError, ValueError)
+"""What torch and the operators raise for shapes and attributes that do not fit."""
+
+
+Handler = Callable[["Builder", ir.Node, Versions], Sequence[Value]]
+"""Lowers a node that is no function of tensors, and returns its outputs."""
+
+
+class Builder:
+    """The graph so far, and what is known of each ONNX value.
+
+    Args:
+        model: The model.
+        replacements: Functions to use instead of the table's, by operator name.
+        handlers: What lowers control flow and sequences, by operator name.
+        precision: What half-precision floats are computed in.
+    """
+
+    def __init__(
+        self, model: Model, replacements: Replacements, handlers: Mapping[str, Handler], precision: Precision
+    ) -> None:
+        self.model = model
+        self.replacements = replacements
+        self.handlers = handlers
+        self.precision = precision
+        self.replaced: dict[str, int] = {}
+        self.graph = fx.Graph(tracer_cls=LeafTracer)
+        self.root = torch.nn.Module()
+        self.known: dict[ir.Value, Value] = {}
+        self.buffers: dict[Entry, fx.Node] = {}
+        self.prefix = ""
+        self.placeholders: set[str] = set()
+        self.generator = torch.Generator().manual_seed(_SEED)
+        self.count = 0
+
+    def add_input(self, value: ir.Value, shape: Sequence[int], dtype: str) -> None:
+        """Add an argument of the network, and a random sample of it.
+
+        Raises:
+            LoweringError: It does not fit into memory.
+            UnsupportedOpError: It holds strings.
+        """
+        declared = ir.DataType[dtype]
+        computed = computed_type(declared, self.precision)
+        name = free_name(str(value.name), self.root, self.placeholders)
+        self.placeholders.add(name)
+        node = self.graph.placeholder(name)
+        try:
+            sample = random_sample(shape, held_dtype(computed), self.generator)
+        except (MemoryError, RuntimeError) as error:
+            message = (
+                f"Input {value.name!r} of shape {tuple(shape)} is too large for this machine. Give a smaller size."
+            )
+            raise LoweringError(message, name=value.name, shape=tuple(shape)) from error
+        meta = described("", "Input", str(value.name), sample, differentiable=sample.is_floating_point())
+        node.meta = dict(meta)
+        if declared not in (computed, ir.DataType.UNDEFINED) or declared == ir.DataType.DOUBLE:
+            # Whatever float type is fed, the graph computes in its own.
+            node = self.graph.call_function(as_dtype, (node, sample.dtype))
+            node.meta = dict(meta)
+        self.known[value] = Entry(sample, node, sample.is_floating_point(), computed)
+
+    def add_constant(self, value: ir.Value, given: Any, dtype: str) -> None:
+        """Add an input that is known beforehand: an array, a list of them (a sequence), None (an empty optional)."""
+        self.known[value] = self._given(given, ir.DataType[dtype] if dtype in ir.DataType.__members__ else None)
+
+    def add_nodes(self, nodes: Iterable[ir.Node], version: Versions) -> None:
+        """Lower nodes in their order."""
+        for node in nodes:
+            self.count += 1
+            try:
+                self._check_length(node)
+                self._add_node(node, version)
+            except OnnxvisError as error:
+                if not self.prefix:
+                    # A node of the file itself, not of what is inlined for it.
+                    error.details["value"] = first_name(node)
+                raise
+            except _ERRORS as error:
+                raise self._failure(node, error) from error
+
+    def finish(self, outputs: Sequence[ir.Value], input_names: list[str]) -> Network:
+        """Close the graph with its outputs and compile it to a module."""
+        results = [self._fx(self.value(value), str(value.name)) for value in outputs]
+        self.graph.output(results[0] if len(results) == 1 else tuple(results))
+        network = Network(self.root, self.graph, class_name="Lowered")
+        network.graph.eliminate_dead_code()
+        network.recompile()
+        network.input_names = input_names
+        network.output_names = [str(value.name) for value in outputs]
+        network.replaced = dict(self.replaced)
+        network.eval()
+        return network
+
+    def value(self, value: ir.Value) -> Value:
+        """Return what is known of a value.
+
+        Raises:
+            LoweringError: Nothing computes it before it is read.
+        """
+        if value not in self.known:
+            tensor = value.const_value
+            if tensor is None:
+                message = f"{self.model.name}: tensor {value.name!r} is read before it is computed."
+                raise LoweringError(message, tensor=value.name)
+            self.known[value] = self.constant_entry(
+                constant(tensor, self.precision), computed_type(tensor.dtype, self.precision)
+            )
+        return self.known[value]
+
+    def tensor(self, value: ir.Value | None) -> Entry | None:
+        """Return what is known of a tensor; None for an omitted input and for an empty optional.
+
+        Raises:
+            UnsupportedOpError: It is a sequence.
+        """
+        found = None if value is None else self.value(value)
+        if isinstance(found, tuple):
+            message = f"{value.name if value else ''!r} is a sequence, and a tensor is needed"
+            raise UnsupportedOpError(message)
+        return found if isinstance(found, Entry) else None
+
+    def constant_entry(self, tensor: Tensor, dtype: ir.DataType | None = None) -> Entry:
+        """Return an entry of what is known beforehand."""
+        return Entry(tensor, None, differentiable=False, type=dtype or ir.DataType(onnx_dtype(tensor.dtype)))
+
+    def empty(self, shape: Sequence[int], dtype: ir.DataType | None) -> Entry:
+        """Return an entry of a tensor without elements."""
+        computed = computed_type(dtype or ir.DataType.FLOAT, self.precision)
+        return self.constant_entry(torch.zeros(tuple(shape), dtype=held_dtype(computed)), computed)
+
+    def apply(
+        self,
+        op_type: str,
+        inputs: Sequence[Entry | None],
+        node: ir.Node,
+        label: str,
+        outputs: int = 1,
+        **attributes: Any,
+    ) -> list[Entry]:
+        """Emit an operator of the table that the file does not name; `label` tells what it computes for which node."""
+        found = find(op_type, _OPSET)
+        if found is None:
+            message = f"{op_type} is not in the table"
+            raise LookupError(message)
+        names = [f"{label}.{index}" if outputs > 1 else label for index in range(outputs)]
+        return self._call(found, inputs, attributes, names, node)
+
+    def inline(self, nodes: Iterable[ir.Node], version: Versions, label: str) -> None:
+        """Lower nodes in place of another one; what they compute bears its name before their own."""
+        outside, self.prefix = self.prefix, f"{self.prefix}{label}/"
+        try:
+            self.add_nodes(nodes, version)
+        finally:
+            self.prefix = outside
+
+    def _given(self, given: Any, dtype: ir.DataType | None) -> Value:
+        if given is None:
+            return Absent()
+        if isinstance(given, list | tuple):
+            return tuple(self._given(item, dtype) for item in given)
+        array = np.asarray(given)
+        if array.dtype.kind in "OSU":
+            held_dtype(ir.DataType.STRING)
+        own = computed_type(dtype or ir.DataType.from_numpy(array.dtype), self.precision)
+        return self.constant_entry(from_array(array, held_dtype(own)), own)
+
+    def _check_length(self, node: ir.Node) -> None:
+        if self.count > _MOST_NODES:
+            message = (
+                f"{self.model.name}: more than {_MOST_NODES} nodes, at {first_name(node)!r}, loops written out. "
+                "Take a target before that, or a shorter input."
+            )
+            raise LoweringError(message, node=node.name)
+
+    def _add_node(self, node: ir.Node, version: Versions) -> None:
+        handler = self.handlers.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if handler is not None:
+            self._store(node, handler(self, node, version))
+            return
+        if node.op_type == "Identity" and node.inputs[0] is not None:
+            found = self.value(node.inputs[0])
+            if not isinstance(found, Entry):
+                self._store(node, (found,))
+                return
+        entries = [self.tensor(value) for value in node.inputs]
+        operator = find(node.op_type, version(node.domain), node.domain)
+        if operator is not None:
+            attributes = {
+                name: attribute_value(name, attribute, self.precision)
+                for name, attribute in node.attributes.items()
+                if attribute.type not in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+            }
+            names = [str(value.name or "") for value in node.outputs]
+            self._store(node, self._call(operator, entries, attributes, names, node))
+            return
+        module = module_of(node, version(node.domain), *self._inputs(node))
+        if module is not None:
+            self._call_module(node, *module)
+            return
+        self._add_body(node, entries, version)
+
+    def _call(
+        self,
+        operator: Operator,
+        given: Sequence[Entry | None],
+        attributes: dict[str, Any],
+        names: Sequence[str],
+        node: ir.Node,
+    ) -> list[Entry]:
+        entries = self._handed_over(operator, given)
+        known = [None if entry is None else entry.sample if entry.node is None else Known.DYNAMIC for entry in entries]
+        types = tuple(None if entry is None else int(entry.type) for entry in entries)
+        args, kwargs = bind(operator, known, attributes, len(names), types)
+        samples = [entries[arg.index].sample if isinstance(arg, Slot) else arg for arg in args]  # type: ignore[union-attr] # a slot has an entry
+        returned = operator.function(*samples, **kwargs)
+        results = _as_tuple(returned)
+        if self.precision == "float32":
+            results = tuple(map(widened, results))
+        kinds = result_types(operator, entries, results, types, attributes)
+        replaced = self.replacements.get(node.op_type) if operator.op_type == node.op_type else None
+        function = (
+            operator.function if replaced is None else tried_replacement(node, replaced, results, samples, kwargs)
+        )
+        dynamic = any(entry is not None and entry.node is not None for entry in entries)
+        if not dynamic or operator.op_type in SHAPE_ONLY:
+            return [
+                self._held(self.constant_entry(result, dtype)) for result, dtype in zip(results, kinds, strict=True)
+            ]
+        if replaced is not None:
+            self.replaced[node.op_type] = self.replaced.get(node.op_type, 0) + 1
+        inputs = [
+            self._fx(entries[arg.index], _input_name(node, arg.index)) if isinstance(arg, Slot) else arg  # type: ignore[arg-type] # a slot has an entry
+            for arg in args
+        ]
+        call = self.graph.create_node(
+            "call_function", function, tuple(inputs), kwargs, name=identifier(next(filter(None, names), node.op_type))
+        )
+        reached = any(entry is not None and entry.differentiable for entry in entries)
+        passes = reached and not cuts_gradient(operator, attributes)
+        return self._emitted(
+            call,
+            results,
+            kinds,
+            names,
+            node,
+            operator.op_type,
+            differentiable=passes,
+            indexed=isinstance(returned, tuple),
+        )
+
+    def _handed_over(self, operator: Operator, entries: Sequence[Entry | None]) -> list[Entry | None]:
+        """Convert carried integers for an operator that takes none; for one that does, the integers beside them."""
+        carriers = [entry for entry in entries if entry is not None and entry.is_carrier]
+        if not carriers:
+            return list(entries)
+        if not operator.carries:
+            return [
+                self._converted(entry, held_dtype(entry.type)) if entry is not None and entry.is_carrier else entry
+                for entry in entries
+            ]
+        if operator.types is not None:
+            return list(entries)
+        kind, dtype = carriers[0].type, carriers[0].sample.dtype
+        return [
+            self._converted(entry, dtype) if entry is not None and entry.type == kind else entry for entry in entries
+        ]
+
+    def _converted(self, entry: Entry, dtype: torch.dtype) -> Entry:
+        if entry.sample.dtype == dtype:
+            return entry
+        sample = entry.sample.to(dtype)
+        passes = entry.differentiable and dtype.is_floating_point
+        if entry.node is None:
+            return Entry(sample, None, differentiable=False, type=entry.type)
+        node = self.graph.call_function(as_dtype, (entry.node, dtype))
+        node.meta = dict(entry.node.meta) | {"differentiable": passes}
+        return Entry(sample, node, passes, entry.type)
+
+    def _call_module(self, node: ir.Node, module: torch.nn.Module, names: Sequence[str]) -> None:
+        by_name = {str(value.name): value for value in node.inputs if value is not None}
+        entries = [entry for name in names if (entry := self.tensor(by_name[name])) is not None]
+        returned = module(*(entry.sample for entry in entries))
+        results = _as_tuple(returned)
+        types = [ir.DataType(onnx_dtype(result.dtype)) for result in results]
+        if all(entry.node is None for entry in entries):
+            self._store(node, [self.constant_entry(result) for result in results])
+            return
+        target = free_name(first_name(node), self.root, self.placeholders)
+        self.root.add_module(target, module.requires_grad_(requires_grad=False))
+        inputs = tuple(self._fx(entry, name) for entry, name in zip(entries, names, strict=True))
+        call = self.graph.create_node("call_module", target, inputs, {})
+        outputs = [str(value.name or "") for value in node.outputs]
+        reached = any(entry.differentiable for entry in entries)
+        self._store(
+            node,
+            self._emitted(
+                call,
+                results,
+                types,
+                outputs,
+                node,
+                node.op_type,
+                differentiable=reached,
+                indexed=isinstance(returned, tuple),
+            ),
+        )
+
+    def _emitted(
+        self,
+        call: fx.Node,
+        results: Sequence[Tensor],
+        types: Sequence[ir.DataType],
+        names: Sequence[str],
+        node: ir.Node,
+        op_type: str,
+        *,
+        differentiable: bool,
+        indexed: bool,
+    ) -> list[Entry]:
+        """Return the entries of a call's results, named in the meta of its fx nodes; `indexed`: it returns a tuple."""
+        entries = []
+        for index, (name, result, dtype) in enumerate(zip(names, results, types, strict=False)):
+            source = call
+            if indexed:
+                source = self.graph.create_node(
+                    "call_function", python_operator.getitem, (call, index), {}, name=identifier(name or node.op_type)
+                )
+            passes = differentiable and result.is_floating_point()
+            source.meta = described(node.name or "", op_type, f"{self.prefix}{name}", result, differentiable=passes)
+            if not call.meta and name:
+                call.meta = dict(source.meta)
+            entries.append(Entry(result, source, passes, dtype))
+        return [self._held(entry) for entry in entries]
+
+    def _held(self, entry: Entry) -> Entry:
+        """Convert what an operator returns in a dtype that others cannot compute in."""
+        return self._converted(entry, WIDER.get(entry.sample.dtype, entry.sample.dtype))
+
+    def _add_body(self, node: ir.Node, entries: Sequence[Entry | None], version: Versions) -> None:
+        """Lower an operator by the function body that its ONNX schema gives."""
+        given = [None if entry is None else (entry.type, entry.sample.shape) for entry in entries]
+        body = body_of(node, version(node.domain), given)
+        if body is None:
+            message = f"{self.model.name}: no implementation of {node.op_type}."
+            raise UnsupportedOpError(message, operators={node.op_type: [node.name]})
+        self.known.update({inner: entry or Absent() for inner, entry in zip(body.inputs, entries, strict=False)})
+        # An input that the caller leaves out altogether is empty inside.
+        self.known.update({inner: Absent() for inner in body.inputs[len(entries) :]})
+        self.inline(body, lambda name: body.opset_imports.get(name, version(name)), first_name(node))
+        named = [value for value in node.outputs if value.name]
+        results = dict(zip(named, (self.value(inner) for inner in body.outputs), strict=True))
+        self._store(node, [results.get(value, Absent()) for value in node.outputs])
+
+    def _fx(self, value: Value, name: str) -> Any:
+        """Return the fx node of a value; one that is known beforehand becomes a buffer."""
+        if isinstance(value, tuple):
+            return tuple(self._fx(item, f"{name}.{index}") for index, item in enumerate(value))
+        if isinstance(value, Absent):
+            return None
+        if value.node is not None:
+            return value.node
+        if value not in self.buffers:
+            free = free_name(name, self.root, self.placeholders)
+            self.root.register_buffer(free, value.sample.detach())
+            self.buffers[value] = self.graph.get_attr(free)
+            self.buffers[value].meta = described("", "Constant", name, value.sample, differentiable=False)
+        return self.buffers[value]
+
+    def _store(self, node: ir.Node, results: Sequence[Value]) -> None:
+        """Keep a node's outputs; what was computed inside of it bears its name now."""
+        for value, result in zip(node.outputs, results, strict=False):
+            if not value.name:
+                continue
+            if isinstance(result, Entry) and result.node is not None:
+                inner = str(result.node.meta.get("onnx_value", ""))
+                if inner.startswith(f"{self.prefix}{first_name(node)}/"):
+                    result.node.meta |= {"onnx_node": node.name or "", "onnx_value": f"{self.prefix}{value.name}"}
+            self.known[value] = result
+
+    def _inputs(self, node: ir.Node) -> tuple[dict[str, Tensor], set[str]]:
+        """Return a value of each input of a node by name, and the names of those that are known beforehand."""
+        found = {str(value.name): self.tensor(value) for value in node.inputs if value is not None}
+        entries = {name: entry for name, entry in found.items() if entry is not None}
+        samples = {name: entry.sample for name, entry in entries.items()}
+        return samples, {name for name, entry in entries.items() if entry.node is None}
+
+    def _failure(self, node: ir.Node, error: BaseException) -> LoweringError:
+        shapes = [
+            tuple(found.sample.shape)
+            for value in node.inputs
+            if value is not None and isinstance(found := self.known.get(value), Entry)
+        ]
+        inputs = {
+            str(value.name): tuple(found.sample.shape)
+            for value in real_inputs(self.model.ir.graph)
+            if isinstance(found := self.known.get(value), Entry)
+        }
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        sizes = ", ".join(f"{name!r} {shape}" for name, shape in inputs.items())
+        message = (
+            f"{self.model.name}: node {node.name or first_name(node)!r} ({node.op_type}) cannot be computed on shapes "
+            f"{shapes} at input {sizes}: {reason}. Try another input size."
+        )
+        return LoweringError(message, node=node.name, op_type=node.op_type)
+
+
+def _input_name(node: ir.Node, index: int) -> str:
+    value = node.inputs[index] if index < len(node.inputs) else None
+    return str(value.name) if value is not None and value.name else f"{first_name(node)}.{index}"
+
+
+def _as_tuple(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
