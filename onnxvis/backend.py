@@ -154,7 +154,8 @@ class OnnxvisBackend(Backend):
         )
         opsets = [helper.make_opsetid("", version)] + ([helper.make_opsetid(node.domain, 1)] if node.domain else [])
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_NEWEST_IR)
-        return cls.prepare(model, device).run(arrays)
+        # The checker wants to know what the outputs are.
+        return cls.prepare(onnx.shape_inference.infer_shapes(model), device).run(arrays)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from onnxvis.entries import Absent, Entry, Value, described, first_name, random_sample, result_types
 from onnxvis.errors import LoweringError, OnnxvisError, UnsupportedOpError
 from onnxvis.fallbacks import body_of, module_of
-from onnxvis.graph import SHAPE_ONLY, real_inputs
+from onnxvis.graph import SHAPE_ONLY, is_default_domain, real_inputs
 from onnxvis.model import Model
 from onnxvis.network import LeafTracer, Network
 from onnxvis.ops import Operator, bind, cuts_gradient, find
@@ -102,7 +102,7 @@ class Builder:
             raise LoweringError(message, name=value.name, shape=tuple(shape)) from error
         meta = described("", "Input", str(value.name), sample, differentiable=sample.is_floating_point())
         node.meta = dict(meta)
-        if declared not in (computed, ir.DataType.UNDEFINED) or declared == ir.DataType.DOUBLE:
+        if declared.is_floating_point() and declared != ir.DataType.FLOAT:
             # Whatever float type is fed, the graph computes in its own.
             node = self.graph.call_function(as_dtype, (node, sample.dtype))
             node.meta = dict(meta)
@@ -192,7 +192,7 @@ class Builder:
             message = f"{op_type} is not in the table"
             raise LookupError(message)
         names = [f"{label}.{index}" if outputs > 1 else label for index in range(outputs)]
-        return self._call(found, inputs, attributes, names, node)
+        return self.call(found, inputs, attributes, names, node)
 
     def inline(self, nodes: Iterable[ir.Node], version: Versions, label: str) -> None:
         """Lower nodes in place of another one; what they compute bears its name before their own."""
@@ -222,7 +222,7 @@ class Builder:
             raise LoweringError(message, node=node.name)
 
     def _add_node(self, node: ir.Node, version: Versions) -> None:
-        handler = self.handlers.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        handler = self.handlers.get(node.op_type if is_default_domain(node.domain) else f"{node.domain}.{node.op_type}")
         if handler is not None:
             self._store(node, handler(self, node, version))
             return
@@ -234,13 +234,8 @@ class Builder:
         entries = [self.tensor(value) for value in node.inputs]
         operator = find(node.op_type, version(node.domain), node.domain)
         if operator is not None:
-            attributes = {
-                name: attribute_value(name, attribute, self.precision)
-                for name, attribute in node.attributes.items()
-                if attribute.type not in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-            }
             names = [str(value.name or "") for value in node.outputs]
-            self._store(node, self._call(operator, entries, attributes, names, node))
+            self._store(node, self.call(operator, entries, self.attributes(node), names, node))
             return
         module = module_of(node, version(node.domain), *self._inputs(node))
         if module is not None:
@@ -248,7 +243,15 @@ class Builder:
             return
         self._add_body(node, entries, version)
 
-    def _call(
+    def attributes(self, node: ir.Node) -> dict[str, Any]:
+        """Return the attributes of a node as Python values, without subgraphs."""
+        return {
+            name: attribute_value(name, attribute, self.precision)
+            for name, attribute in node.attributes.items()
+            if attribute.type not in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+        }
+
+    def call(
         self,
         operator: Operator,
         given: Sequence[Entry | None],
@@ -256,6 +259,15 @@ class Builder:
         names: Sequence[str],
         node: ir.Node,
     ) -> list[Entry]:
+        """Compute an operator on entries, and emit it where they depend on the model's inputs.
+
+        Args:
+            operator: The entry of the table.
+            given: Its inputs; None where one is omitted.
+            attributes: Its attributes.
+            names: Names of its outputs; "" where one is not wanted.
+            node: The node that it is computed for.
+        """
         entries = self._handed_over(operator, given)
         known = [None if entry is None else entry.sample if entry.node is None else Known.DYNAMIC for entry in entries]
         types = tuple(None if entry is None else int(entry.type) for entry in entries)
@@ -266,9 +278,11 @@ class Builder:
         if self.precision == "float32":
             results = tuple(map(widened, results))
         kinds = result_types(operator, entries, results, types, attributes)
-        replaced = self.replacements.get(node.op_type) if operator.op_type == node.op_type else None
+        replaced = self.replacements.get(operator.op_type)
         function = (
-            operator.function if replaced is None else tried_replacement(node, replaced, results, samples, kwargs)
+            operator.function
+            if replaced is None
+            else tried_replacement(operator.op_type, node, replaced, results, samples, kwargs)
         )
         dynamic = any(entry is not None and entry.node is not None for entry in entries)
         if not dynamic or operator.op_type in SHAPE_ONLY:
@@ -276,7 +290,7 @@ class Builder:
                 self._held(self.constant_entry(result, dtype)) for result, dtype in zip(results, kinds, strict=True)
             ]
         if replaced is not None:
-            self.replaced[node.op_type] = self.replaced.get(node.op_type, 0) + 1
+            self.replaced[operator.op_type] = self.replaced.get(operator.op_type, 0) + 1
         inputs = [
             self._fx(entries[arg.index], _input_name(node, arg.index)) if isinstance(arg, Slot) else arg  # type: ignore[arg-type] # a slot has an entry
             for arg in args

@@ -105,6 +105,7 @@ def visualize(
     filter_: options.Filter = None,
     output: options.Output = None,
     neuron: options.Neuron = None,
+    token: options.Token = None,
     minimize: options.Minimize = False,
     reach: options.Reach = None,
     steps: options.Steps = Recipe.steps,
@@ -134,6 +135,7 @@ def visualize(
     batch: options.Batch = None,
     animation: options.Animation = None,
     history: options.History = None,
+    precision: options.Precision = Recipe.precision,
     device: options.Device = "auto",
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
@@ -144,7 +146,7 @@ def visualize(
         "node": node,
         "filters": filters,
         "channel_axis": channel_axis,
-        "neuron": neuron_of(neuron),
+        "neuron": neuron_of(neuron, token),
         "goal": goal_of(minimize, reach),
         "logits": logits,
         "wrt": wrt_of(wrt),
@@ -166,6 +168,7 @@ def visualize(
         "learning_rate": learning_rate,
         "patience": patience,
         "seed": seed,
+        "precision": precision,
     }
     recipe = recipe_of(settings, parameterization, jitter)
     command = _Command(output, seed_image, device, animation, history, verbose=verbose, quiet=quiet)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx import helper
 
-from onnxvis.errors import ExternalDataError, innermost_reason
+from onnxvis.errors import ExternalDataError, InvalidModelError, innermost_reason
+from onnxvis.stored import StoredTensor, byte_count
+
+_BYTE = 8
+_NUMBERS = frozenset(dtype.value for dtype in ir.DataType if dtype not in (ir.DataType.UNDEFINED, ir.DataType.STRING))
 
 
 def check_external_data(proto: onnx.ModelProto, name: str, path: Path | None) -> None:
@@ -24,11 +28,9 @@ def check_external_data(proto: onnx.ModelProto, name: str, path: Path | None) ->
     Raises:
         ExternalDataError: Weights are missing, too short, or outside the model's folder.
     """
-    tensors = [*_tensors(proto.graph.node, proto.graph.initializer)]
-    tensors += [tensor for function in proto.functions for tensor in _tensors(function.node)]
     problems = [
         problem
-        for tensor in tensors
+        for tensor in _all_tensors(proto)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for problem in [_external_problem(tensor, path)]
         if problem is not None
@@ -39,16 +41,45 @@ def check_external_data(proto: onnx.ModelProto, name: str, path: Path | None) ->
         raise ExternalDataError(message, problems=problems)
 
 
-def sha256_with_weights(checksum: str, graph: ir.Graph) -> str:
-    """Extend a model file's checksum by its external weights; without any it is returned as it is."""
-    weights = [(name, value.const_value) for name, value in sorted(graph.initializers.items())]
-    external = [(name, tensor) for name, tensor in weights if isinstance(tensor, ir.ExternalTensor)]
+def check_weights(proto: onnx.ModelProto, elsewhere: Container[str]) -> None:
+    """Refuse a model with a tensor that has more or fewer values than its shape says.
+
+    Args:
+        proto: The model.
+        elsewhere: Names of the initializers whose values have not been read.
+
+    Raises:
+        InvalidModelError: The first such tensor is named.
+    """
+    for tensor in _all_tensors(proto):
+        is_here = tensor.data_location != onnx.TensorProto.EXTERNAL and tensor.name not in elsewhere
+        if not is_here or tensor.data_type not in _NUMBERS:
+            continue
+        found, wanted = _held(tensor)
+        if found != wanted:
+            message = (
+                f"The tensor {tensor.name!r} of shape {tuple(tensor.dims)} should hold {wanted} numbers or bytes, and "
+                f"holds {found}. Export the model again."
+            )
+            raise InvalidModelError(message, name=tensor.name)
+
+
+def sha256_with_weights(checksum: str, weights: Iterable[StoredTensor], path: Path | None) -> str:
+    """Extend a model file's checksum by its weights in other files; without any it is returned as it is.
+
+    Args:
+        checksum: The checksum of the model's file.
+        weights: All weights that stay in a file.
+        path: The model's file, whose own weights have been counted.
+    """
+    external = [tensor for tensor in weights if tensor.region.path != path]
     if not external:
         return checksum
     digest = hashlib.sha256(checksum.encode())
-    for name, tensor in external:
-        digest.update(name.encode())
-        digest.update(tensor.numpy().tobytes())
+    for tensor in sorted(external, key=lambda tensor: str(tensor.name)):
+        digest.update(str(tensor.name).encode())
+        for chunk in tensor.region.chunks():
+            digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -65,7 +96,13 @@ def _external_problem(tensor: onnx.TensorProto, path: Path | None) -> str | None
         # Too long, a loop of symbolic links, not UTF-8, a null byte.
         reason = innermost_reason(error)
         return f"weight {tensor.name!r} points to {str(location)[:80]!r}: {reason}; export the model again"
-    if not location or Path(location).is_absolute() or not file.is_relative_to(folder):
+    is_inside = file.is_relative_to(folder)
+    if found and not is_inside and (folder / location).is_symlink():
+        return (
+            f"weight {tensor.name!r} needs {location!r}, a link to a file outside the model's folder; put a copy there "
+            "instead of the link (cp -L)"
+        )
+    if not location or Path(location).is_absolute() or not is_inside:
         return (
             f"weight {tensor.name!r} points to {location!r}, outside the model's folder; save its data beside the model"
         )
@@ -75,8 +112,11 @@ def _external_problem(tensor: onnx.TensorProto, path: Path | None) -> str | None
 
 
 def _too_short(tensor: onnx.TensorProto, entries: Mapping[str, str], file: Path) -> str | None:
-    bits = ir.DataType(tensor.data_type).bitwidth if tensor.data_type in set(ir.DataType) else 0
-    size = (int(np.prod(tensor.dims, dtype=object)) * bits + 7) // 8
+    if tensor.data_type not in _NUMBERS:
+        return (
+            f"weight {tensor.name!r} has element type {tensor.data_type}, which no file holds; export the model again"
+        )
+    size = byte_count(ir.DataType(tensor.data_type), list(tensor.dims))
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
     except ValueError:
@@ -92,6 +132,24 @@ def _too_short(tensor: onnx.TensorProto, entries: Mapping[str, str], file: Path)
             "copy the file again"
         )
     return None
+
+
+def _held(tensor: onnx.TensorProto) -> tuple[int, int]:
+    """Return how many bytes or list entries a tensor has, and how many it should have."""
+    dtype = ir.DataType(tensor.data_type)
+    size = byte_count(dtype, list(tensor.dims)) if min(tensor.dims, default=0) >= 0 else -1
+    if tensor.HasField("raw_data"):
+        return len(tensor.raw_data), size
+    entries = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
+    # Lists hold a number each, or two for a complex one; what is smaller than a byte is packed into bytes.
+    parts = 2 if dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128) else 1
+    return entries, size if dtype.bitwidth < _BYTE else size * _BYTE * parts // dtype.bitwidth
+
+
+def _all_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from _tensors(proto.graph.node, proto.graph.initializer)
+    for function in proto.functions:
+        yield from _tensors(function.node)
 
 
 def _tensors(

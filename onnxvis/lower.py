@@ -19,15 +19,16 @@ from onnxvis.builder import Builder, Handler, Replacements
 from onnxvis.control_flow import CONTROL_FLOW
 from onnxvis.errors import UnsupportedOpError
 from onnxvis.fallbacks import has_body, is_registered
+from onnxvis.fused import FUSED
 from onnxvis.graph import ancestors, inputs_of, is_default_domain, opset
 from onnxvis.model import Model
 from onnxvis.network import Network
-from onnxvis.ops import find
+from onnxvis.ops import find, refusals
 from onnxvis.sequences import SEQUENCES
 from onnxvis.sizes import InputShapes, input_shapes
 from onnxvis.tensors import Precision
 
-_HANDLERS: Mapping[str, Handler] = {**CONTROL_FLOW, **SEQUENCES}
+_HANDLERS: Mapping[str, Handler] = {**CONTROL_FLOW, **SEQUENCES, **FUSED}
 _BLOCKED_LAYOUT = "com.microsoft.nchwc"
 
 
@@ -146,7 +147,10 @@ def _check_supported(model: Model, nodes: Iterable[ir.Node]) -> None:
             "onnxruntime has stored this file in the blocked layout of one machine: use the model as it was before, "
             "or save it at the level ORT_ENABLE_EXTENDED."
         )
-    message = f"{model.name}, opset {model.opset}: no implementation of {listed}. {remedy}"
+    reasons = {refusals.remedy(node.op_type, node.domain) for node in missing} - {None}
+    if reasons:
+        remedy = f"{'; '.join(sorted(map(str, reasons)))}."
+    message = f"{model.name}, opset {model.opset}: no implementation of {listed}. {remedy[0].upper()}{remedy[1:]}"
     raise UnsupportedOpError(message, operators=by_op)
 
 

@@ -12,25 +12,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir
-from google.protobuf.message import DecodeError
-from onnx_ir.passes.common import InlinePass, TopologicalSortPass
+from onnx_ir.passes.common import TopologicalSortPass
 
 from onnxvis.channels import channel_axes
-from onnxvis.errors import InvalidModelError, ModelFileError, innermost_reason
-from onnxvis.external import check_external_data, sha256_with_weights
-from onnxvis.graph import computed_values, opset, real_inputs
+from onnxvis.errors import InvalidModelError, ModelFileError, OnnxvisError, innermost_reason
+from onnxvis.external import check_external_data, check_weights, sha256_with_weights
+from onnxvis.functions import inline_functions
+from onnxvis.graph import computed_values, is_default_domain, opset, real_inputs
 from onnxvis.names import NameIndex
+from onnxvis.protofile import Content, checksum_of, parse, read
 from onnxvis.shapes import TensorSpec, inferred, skeleton
+from onnxvis.sparse import densified, has_sparse
+from onnxvis.stored import leave_in_files, stored_tensors
 
 _SMALL = 64
 """Elements up to which an integer constant is read while looking at a model: axes and shapes, not indices."""
-_REASON = 300
-"""Characters of somebody else's message that are quoted."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +89,13 @@ class Model:
     @functools.cached_property
     def sha256(self) -> str:
         """The checksum of the file; with weights in other files, of it and of those weights, which are read for it."""
-        return sha256_with_weights(self.file_sha256, self.ir.graph)
+        return sha256_with_weights(self.file_sha256, stored_tensors(self.ir.graph), self.path)
 
     @functools.cached_property
     def inference(self) -> Mapping[str, TensorSpec]:
         """What ONNX's inference finds, by tensor name."""
-        return inferred(self.ir)
+        with _silenced("onnx_ir"):
+            return inferred(self.ir)
 
     @functools.cached_property
     def tensors(self) -> Mapping[str, TensorSpec]:
@@ -157,7 +157,8 @@ class Model:
         text = self.metadata.get("onnxvis.labels", "")
         try:
             names = json.loads(text)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
+            # Lists in lists without end are no names either.
             names = text.splitlines()
         return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
@@ -210,47 +211,17 @@ def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Model) -> Mo
     if isinstance(source, Model):
         return source
     if isinstance(source, onnx.ModelProto):
-        return _checked(source, "the model", None, hashlib.sha256(source.SerializeToString(deterministic=True)))
+        return _checked(Content(source, checksum_of(source), {}), "the model", None)
     if isinstance(source, bytes):
-        return _checked(_parse(source, "the model"), "the model", None, hashlib.sha256(source))
+        content = Content(parse(source, "the model"), hashlib.sha256(source).hexdigest(), {})
+        return _checked(content, "the model", None)
     path = Path(source)
-    content = _read(path)
-    return _checked(_parse(content, path.name), path.name, path, hashlib.sha256(content))
+    content = read(path)
+    return _checked(content, path.name, path)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        message = f"No file {str(path)!r}. Check the path; the folder {_existing_parent(path)} exists."
-        raise ModelFileError(message, path=path) from None
-    except (OSError, ValueError) as error:
-        # ValueError: a null byte in the path.
-        reason = error.strerror if isinstance(error, OSError) else error
-        message = f"Cannot read {str(path)!r}: {reason}. Give the path of an .onnx file that you may read."
-        raise ModelFileError(message, path=path) from error
-
-
-def _existing_parent(path: Path) -> str:
-    return repr(str(next((parent for parent in path.parents if parent.is_dir()), Path())))
-
-
-def _parse(content: bytes, name: str) -> onnx.ModelProto:
-    if content.startswith(b"version https://git-lfs"):
-        message = f"{name} is a Git LFS pointer, not the model itself. Run 'git lfs pull' in its repository."
-        raise ModelFileError(message)
-    proto = onnx.ModelProto()
-    try:
-        proto.ParseFromString(content)
-    except DecodeError as error:
-        # Every exporter writes ir_version, field 1, first: such a file was once ONNX.
-        kind = "is truncated or damaged" if content[:1] == b"\x08" else "is not an ONNX file"
-        message = f"{name} {kind} ({len(content)} bytes cannot be parsed as a ModelProto). Copy or export it again."
-        raise ModelFileError(message) from error
-    return proto
-
-
-def _checked(proto: onnx.ModelProto, name: str, path: Path | None, checksum: Any) -> Model:
+def _checked(content: Content, name: str, path: Path | None) -> Model:
+    proto = content.proto
     if not proto.HasField("graph"):
         message = (
             f"{name} holds no graph ({proto.ByteSize()} bytes): not an ONNX model, or truncated. "
@@ -262,17 +233,19 @@ def _checked(proto: onnx.ModelProto, name: str, path: Path | None, checksum: Any
             f"{name} imports no operator set, so its operators have no meaning. Export it again, or add opset_import."
         )
         raise InvalidModelError(message)
-    check_external_data(proto, name, path)
     try:
         with _silenced("onnx_ir"):
-            model = _simplified(proto, path)
+            check_external_data(proto, name, path)
+            model = _simplified(content, name, path)
             onnx.checker.check_model(_with_shapes(skeleton(model)))
+    except OnnxvisError:
+        raise
     except Exception as error:
         # onnx-ir raises many kinds for malformed graphs; all of them mean the same to the user.
         reason = innermost_reason(error)
         message = f"{name} is not a valid ONNX model: {reason}. Export it again, or repair it and run onnx.checker."
         raise InvalidModelError(message, reason=reason) from error
-    return Model(name, path, checksum.hexdigest(), model)
+    return Model(name, path, content.sha256, model)
 
 
 def _with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -283,32 +256,25 @@ def _with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _simplified(proto: onnx.ModelProto, path: Path | None) -> onnx_ir.Model:
-    """Inline functions and sort nodes; only weights of the main graph stay on disk."""
+def _simplified(content: Content, name: str, path: Path | None) -> onnx_ir.Model:
+    """Write out sparse tensors and functions, and sort the nodes; weights that lie in files stay there."""
+    proto = densified(content.proto) if has_sparse(content.proto) else content.proto
+    check_weights(proto, content.regions)
     model = onnx_ir.from_proto(proto)
-    if model.functions:
-        InlinePass()(model)
+    inline_functions(model, name)
     TopologicalSortPass()(model)
+    _check_constants(model.graph)
     if path is not None:
-        onnx_ir.external_data.set_base_dir(model.graph, path.parent)
-        _read_inner_tensors(model.graph)
+        leave_in_files(model.graph, path.parent, content.regions)
     return model
 
 
-def _read_inner_tensors(graph: onnx_ir.Graph) -> None:
-    """Read what the checker insists on having: tensors in attributes and weights of subgraphs."""
+def _check_constants(graph: onnx_ir.Graph) -> None:
+    """Refuse what the checker lets pass, and readers of constants do not."""
     for node in onnx_ir.traversal.RecursiveGraphIterator(graph):
-        for name, attribute in list(node.attributes.items()):
-            if attribute.type == onnx_ir.AttributeType.TENSOR and isinstance(attribute.value, onnx_ir.ExternalTensor):
-                node.attributes[name] = onnx_ir.AttrTensor(name, _in_memory(attribute.value))
-    for inner in graph.subgraphs():
-        for value in inner.initializers.values():
-            if isinstance(value.const_value, onnx_ir.ExternalTensor):
-                value.const_value = _in_memory(value.const_value)
-
-
-def _in_memory(tensor: onnx_ir.ExternalTensor) -> onnx_ir.TensorProtocol:
-    return onnx_ir.Tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=tensor.name)
+        if node.op_type == "Constant" and is_default_domain(node.domain) and len(node.attributes) != 1:
+            message = f"Constant {node.outputs[0].name!r} has {len(node.attributes)} values, and not one"
+            raise ValueError(message)
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """Where a person's word for a layer meets the names that an exporter wrote.
 
 A name is matched, in this order, as: exact node name, exact tensor name, exporter scope (the last tensor computed in
-that scope), path suffix, unique substring, `OpType:k` (k-th node of that type, from 0; `OpType:k:i` its output i).
-A weight `conv1.weight` puts what it makes into the scope `conv1`.
+that scope; see `onnxvis.scopes`), path suffix, unique substring, `OpType:k` (k-th node of that type, from 0;
+`OpType:k:i` its output i).
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
 import functools
 import re
@@ -17,9 +16,8 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxvis.errors import AmbiguousNodeError, UnknownNodeError
+from onnxvis.scopes import dotted, is_counted, layers, module, parts, paths, scopes
 
-_TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 _NUMBERED = re.compile(r"([^:]+):(-?[0-9]{1,9})(?::([0-9]{1,9}))?")
 
 Shape = Sequence[int | str | None]
@@ -89,17 +87,20 @@ class NameIndex:
         return number if value.index() == 0 else f"{number}:{value.index()}"
 
     def _spellings(self, value: ir.Value) -> Iterator[str]:
-        module = _module_path(value)
-        if module is not None:
-            yield module
-            yield from reversed(_scopes(value))
+        own = module(value)
+        if own is not None:
+            yield own
+            yield from parts(value)
+            yield from reversed(scopes(value))
         else:
-            for path in _paths(value):
-                parts = path.split("/")
-                for start in range(len(parts) - 2, -1, -1):
-                    yield "/".join(parts[start:-1])
-                for start in range(len(parts) - 1, -1, -1):
-                    yield "/".join(parts[start:])
+            if is_counted(value):
+                yield from reversed(layers(value))
+            for path in paths(value):
+                steps = path.split("/")
+                for start in range(len(steps) - 2, -1, -1):
+                    yield "/".join(steps[start:-1])
+                for start in range(len(steps) - 1, -1, -1):
+                    yield "/".join(steps[start:])
         node = value.producer()
         if node is not None and node.name and value is node.outputs[0]:
             yield node.name
@@ -111,11 +112,11 @@ class NameIndex:
         return [self._by_tensor_name[query]] if query in self._by_tensor_name else []
 
     def _scope(self, query: str) -> list[ir.Value]:
-        last = self._by_scope.get(_dotted(query))
+        last = self._by_scope.get(dotted(query))
         return [] if last is None else [last]
 
     def _suffix(self, query: str) -> list[ir.Value]:
-        return list(dict.fromkeys(self._by_suffix.get(_dotted(query), ())))
+        return list(dict.fromkeys(self._by_suffix.get(dotted(query), ())))
 
     def _substring(self, query: str) -> list[ir.Value]:
         for fold in (str, str.lower):
@@ -140,7 +141,7 @@ class NameIndex:
     def _names_of(value: ir.Value) -> list[str]:
         node = value.producer()
         node_name = node.name if node is not None and node.name else ""
-        return [str(value.name), node_name, *_scopes(value)]
+        return [str(value.name), node_name, *scopes(value)]
 
     @functools.cached_property
     def _by_op_type(self) -> dict[str, list[ir.Node]]:
@@ -174,19 +175,20 @@ class NameIndex:
     @functools.cached_property
     def _by_scope(self) -> dict[str, ir.Value]:
         # Later values overwrite earlier ones: a scope means the last tensor computed in it.
-        return {scope: value for value in self.candidates for scope in _scopes(value)}
+        inside = {part: value for value in self.candidates for part in parts(value)}
+        return inside | {scope: value for value in self.candidates for scope in scopes(value)}
 
     @functools.cached_property
     def _by_suffix(self) -> dict[str, list[ir.Value]]:
         found: dict[str, list[ir.Value]] = {}
         names = dict(self._by_scope)
         for value in self.candidates:
-            for path in _paths(value):
-                names.setdefault(_dotted(path), value)
+            for path in paths(value):
+                names.setdefault(dotted(path), value)
         for name, value in names.items():
-            parts = name.split(".")
-            for start in range(1, len(parts)):
-                found.setdefault(".".join(parts[start:]), []).append(value)
+            steps = name.split(".")
+            for start in range(len(steps)):
+                found.setdefault(".".join(steps[start:]), []).append(value)
         return found
 
     def _nearest(self, query: str) -> list[ir.Value]:
@@ -211,66 +213,3 @@ def _shape(shape: Shape | None) -> str:
 def _op_type(value: ir.Value) -> str:
     node = value.producer()
     return "" if node is None else node.op_type
-
-
-def _dotted(path: str) -> str:
-    """Write an exporter's path as a module path: `/layer4/layer4.2/conv3` is `layer4.2.conv3`."""
-    parts: list[str] = []
-    previous = ""
-    for part in path.strip("/").split("/"):
-        inner = previous and part.startswith(previous + ".")
-        parts.append(part[len(previous) + 1 :] if inner else part)
-        previous = part
-    return ".".join(parts)
-
-
-def _paths(value: ir.Value) -> list[str]:
-    """Return the slash-separated names of a value's node; tf2onnx joins those of fused nodes with semicolons."""
-    node = value.producer()
-    name = node.name if node is not None and node.name else str(value.name)
-    return list(dict.fromkeys(part.strip("/") for part in name.split(";") if part.strip("/")))
-
-
-def _recorded_scopes(value: ir.Value) -> list[str]:
-    node = value.producer()
-    text = "" if node is None else node.metadata_props.get(_TORCH_SCOPES, "")
-    try:
-        scopes = ast.literal_eval(text) if text else []
-    except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
-        # All that `literal_eval` raises for text that is no list.
-        return []
-    return [scope for scope in scopes if isinstance(scope, str) and scope] if isinstance(scopes, list) else []
-
-
-def _weight_module(value: ir.Value) -> str | None:
-    """Return the torch module whose weight makes a value.
-
-    Where an exporter has fused a batch normalization into a convolution, the recorded scopes are those of the former.
-    """
-    node = value.producer()
-    weight = node.inputs[1] if node is not None and node.op_type in _WEIGHTED and len(node.inputs) > 1 else None
-    if weight is None or not weight.is_initializer():
-        return None
-    module, dot, kind = str(weight.name).rpartition(".")
-    return _dotted(module) if dot and kind == "weight" else None
-
-
-def _module_path(value: ir.Value) -> str | None:
-    """Return the torch module that computes a value, where a torch exporter has written it down."""
-    recorded = _recorded_scopes(value)
-    if recorded:
-        # The last entry is the traced node, the ones before it are modules, from the outermost inwards.
-        return _weight_module(value) or (recorded[-2] if len(recorded) > 1 else None)
-    node = value.producer()
-    name = (node.name or "") if node is not None else ""
-    return _dotted(name.rpartition("/")[0]) if name.startswith("/") and name.count("/") > 1 else None
-
-
-def _scopes(value: ir.Value) -> list[str]:
-    """Return the scopes that a value lies in as module paths, from the outermost inwards."""
-    scopes = _recorded_scopes(value)
-    for path in _paths(value):
-        parts = path.split("/")
-        scopes += [_dotted("/".join(parts[:end])) for end in range(1, len(parts))]
-    module = _weight_module(value)
-    return list(dict.fromkeys([*scopes, module] if module else scopes))

@@ -47,6 +47,10 @@ Neuron = Annotated[
     str | None,
     typer.Option(metavar="AT", help="One position instead of the mean over all: center, or Y,X."),
 ]
+Token = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="One token of a transformer's layer, from 0: the same as --neuron N."),
+]
 Minimize = Annotated[bool, typer.Option("--minimize", help="Make the activation as small as possible.")]
 Reach = Annotated[float | None, typer.Option(metavar="X", help="Make the activation this number.")]
 Backprop = Annotated[
@@ -129,6 +133,12 @@ TvWeight = Annotated[float, typer.Option(metavar="X", help="Weight of the total 
 TvBeta = Annotated[float, typer.Option(metavar="X", help="Its exponent.")]
 LpWeight = Annotated[float, typer.Option(metavar="X", help="Weight of the Lp norm: higher is greyer.")]
 LpP = Annotated[float, typer.Option(metavar="X", help="Its exponent.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="What half-precision models compute in: float32, or declared, where gradients can vanish."
+    ),
+]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print a table of the losses.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the picture's path.")]

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,14 +17,18 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByOrt
 
-from onnxvis.errors import OracleError
-from onnxvis.graph import ancestors, inputs_of, real_inputs
+from onnxvis.errors import OnnxvisError, OracleError
+from onnxvis.graph import ancestors, inputs_of, read_values
 from onnxvis.model import Model
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+Weights = Mapping[str, ir.TensorProtocol]
 
 _QUIET = 4
 _NEWEST_ORT_IR = 13
+_BYTE = 8
+_LARGE = 64 << 10
+"""Bytes from which on weights are handed over beside the model: with all of them in it, it could be too large."""
 _log = logging.getLogger(__name__)
 
 
@@ -48,8 +53,7 @@ class Oracle:
     def __init__(self, model: Model, tensors: Sequence[str]) -> None:
         self.tensors = list(tensors)
         self.types = {spec.name: spec.dtype for spec in model.inputs}
-        proto = observed(model, self.tensors)
-        self.engine, self._session = _session(model, proto)
+        self.engine, self._session = _session(model, *observed(model, self.tensors))
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
         """Return the observed tensors for these inputs; arrays are converted to the types that the file declares."""
@@ -63,46 +67,89 @@ class Oracle:
         return dict(zip(self.tensors, (np.asarray(value) for value in values), strict=True))
 
 
-def observed(model: Model, tensors: Sequence[str]) -> onnx.ModelProto:
-    """Write the model with these tensors as its only outputs, and nothing that they do not need."""
-    proto = ir.to_proto(model.ir)
+def observed(model: Model, tensors: Sequence[str]) -> tuple[onnx.ModelProto, Weights]:
+    """Write the model with these tensors as its only outputs, and nothing that they do not need.
+
+    Returns:
+        tuple: The model, and its large weights by name: the model says that their values lie in another file.
+    """
+    graph = model.ir.graph
     values = [model.values[name] for name in tensors]
     needed = ancestors(values)
-    nodes = [written for node, written in zip(model.ir.graph, proto.graph.node, strict=True) if node in needed]
-    unread = {str(value.name) for value in real_inputs(model.ir.graph)}
-    unread -= {str(value.name) for value in inputs_of(model.ir.graph, values)}
-    inputs = [info for info in proto.graph.input if info.name not in unread]
-    del proto.graph.node[:], proto.graph.input[:]
-    proto.graph.node.extend(nodes)
-    proto.graph.input.extend(inputs)
-    types = {name: spec.dtype for name, spec in model.tensors.items()}
-    del proto.graph.output[:]
-    for name in tensors:
-        dtype = ir.DataType[types[name]].value if name in types else 0
-        # Without a type onnxruntime infers it.
-        info = helper.make_tensor_value_info(name, dtype, None) if dtype else onnx.ValueInfoProto(name=name)
-        proto.graph.output.append(info)
-    return proto
+    nodes = [node for node in graph if node in needed]
+    read = {value for node in nodes for value in read_values(node)} | set(values)
+    weights = [value for value in graph.initializers.values() if value in read]
+    large = {
+        str(value.name): tensor for value in weights if (tensor := value.const_value) is not None and _is_large(tensor)
+    }
+    view = ir.GraphView(
+        inputs_of(graph, values),
+        # Written below, with their types.
+        [],
+        nodes=nodes,
+        initializers=[value for value in weights if value.name not in large],
+        name=graph.name or "observed",
+        opset_imports=graph.opset_imports,
+    )
+    proto = onnx.ModelProto(ir_version=model.ir.ir_version)
+    proto.opset_import.extend(helper.make_opsetid(*entry) for entry in model.ir.opset_imports.items())
+    ir.serde.serialize_graph_into(proto.graph, view)  # type: ignore[arg-type] # a view is what it takes, declared read-only
+    proto.graph.initializer.extend(_placeholder(name, tensor) for name, tensor in large.items())
+    proto.graph.output.extend(_output(model, name) for name in tensors)
+    return proto, large
 
 
-def _session(model: Model, proto: onnx.ModelProto) -> tuple[str, _Session]:
+def _is_large(tensor: ir.TensorProtocol) -> bool:
+    # What is smaller than a byte is packed, and onnxruntime's Python interface knows no array of it.
+    return tensor.dtype.bitwidth >= _BYTE and tensor.nbytes >= _LARGE
+
+
+def _placeholder(name: str, tensor: ir.TensorProtocol) -> onnx.TensorProto:
+    """Declare a weight whose values are handed over when the session is made."""
+    written = onnx.TensorProto(name=name, data_type=int(tensor.dtype), dims=list(tensor.shape.numpy()))
+    written.data_location = onnx.TensorProto.EXTERNAL
+    written.external_data.add(key="location", value="handed over")
+    return written
+
+
+def _output(model: Model, name: str) -> onnx.ValueInfoProto:
+    dtype = ir.DataType[model.tensors[name].dtype].value if name in model.tensors else 0
+    # Without a type onnxruntime infers it.
+    return helper.make_tensor_value_info(name, dtype, None) if dtype else onnx.ValueInfoProto(name=name)
+
+
+def _session(model: Model, proto: onnx.ModelProto, weights: Weights) -> tuple[str, _Session]:
     failures: list[Exception] = []
     for declared in (_as_declared, _at_known_versions):
         written = declared(proto)
         if written is None:
             continue
         try:
-            return "onnxruntime", _onnxruntime(model, written)
+            return "onnxruntime", _onnxruntime(written, weights)
+        except OnnxvisError:
+            raise
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions derive from Exception alone
             failures.append(error)
     is_newer = _declared(proto) > _newest_opset()
-    if (is_newer or isinstance(failures[-1], NotImplementedByOrt)) and not _has_external_data(model):
+    if is_newer or isinstance(failures[-1], NotImplementedByOrt):
         with contextlib.suppress(Exception):
-            return "onnx.reference", ReferenceEvaluator(proto)  # type: ignore[return-value] # returns the same as a session
+            return "onnx.reference", ReferenceEvaluator(_whole(proto, weights))  # type: ignore[return-value] # returns the same as a session
     reason = " ".join(str(failures[0]).split())[:300]
     engine = f"onnxruntime {onnxruntime.__version__}"
     message = f"{engine} refuses {model.name}: {reason}. Export it again, or update onnxruntime."
     raise OracleError(message, reason=reason) from failures[0]
+
+
+def _whole(proto: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:
+    """Put the large weights into a model where they have been left out."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(proto)
+    for written in whole.graph.initializer:
+        if written.name in weights:
+            name = written.name
+            written.CopyFrom(ir.serde.serialize_tensor(weights[name]))
+            written.name = name
+    return whole
 
 
 def _as_declared(proto: onnx.ModelProto) -> onnx.ModelProto | None:
@@ -113,17 +160,34 @@ def _declared(proto: onnx.ModelProto) -> int:
     return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
 
 
-def _onnxruntime(model: Model, proto: onnx.ModelProto) -> _Session:
+def _onnxruntime(proto: onnx.ModelProto, weights: Weights) -> _Session:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if model.path is not None:
-        folder = str(model.path.parent.resolve())
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-    session: _Session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return session
+    handed = [_handed(tensor) for tensor in weights.values()]
+    options.add_external_initializers(list(weights), handed)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return _Kept(session, handed)
+
+
+def _handed(tensor: ir.TensorProtocol) -> onnxruntime.OrtValue:
+    """Return a weight as onnxruntime takes it: without a copy, where its bytes lie as the processor wants them."""
+    array = np.require(tensor.numpy(), requirements=["ALIGNED", "C_CONTIGUOUS"])
+    if array.dtype.kind in "biufc":
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    bits = array.view(f"u{array.dtype.itemsize}")
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, int(tensor.dtype))
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A session, and the weights that it reads and does not own."""
+
+    session: _Session
+    weights: Sequence[onnxruntime.OrtValue]
+
+    def run(self, output_names: Sequence[str], feeds: Mapping[str, Any]) -> Sequence[Any]:
+        return self.session.run(output_names, feeds)
 
 
 def _at_known_versions(proto: onnx.ModelProto) -> onnx.ModelProto | None:
@@ -173,10 +237,6 @@ def _same_meaning(graph: onnx.GraphProto, declared: int, newest: int) -> bool:
         if not all(_same_meaning(inner, declared, newest) for inner in subgraphs):
             return False
     return True
-
-
-def _has_external_data(model: Model) -> bool:
-    return any(isinstance(value.const_value, ir.ExternalTensor) for value in model.ir.graph.initializers.values())
 
 
 def _typed(array: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:

@@ -414,5 +414,7 @@ def _notes(units: Units, recipe: Recipe) -> list[str]:
         kind = recipe.backprop if isinstance(recipe.backprop, str) else "replaced"
         notes.append(f"{kind} backward pass of {counts}")
     if is_half(units.model, [target.tensor]):
-        notes.append("the file computes in half precision, torch in float32: half-precision gradients vanish")
+        in_float32 = recipe.precision == "float32"
+        computed = "torch in float32: half-precision gradients vanish" if in_float32 else "and torch too, as asked"
+        notes.append(f"the file computes in half precision, {computed}")
     return notes

@@ -12,6 +12,7 @@ from onnxvis.engine import Engine
 from onnxvis.gradients import Modifier, modified
 from onnxvis.images import Parameterization
 from onnxvis.losses import Activations, Objective, Scene
+from onnxvis.tensors import widened
 from onnxvis.transforms import Transform
 
 Parameters = Mapping[str, tuple[Tensor, ...]]
@@ -67,7 +68,8 @@ class Problem:
         return Scene(
             image=images[first],
             input=fed[first],
-            activations=Activations(activations),
+            # Losses are added up in float32, also where the network computes in half precision.
+            activations=Activations({name: widened(activation) for name, activation in activations.items()}),
             images=several,
             filters=self.filters,
             stacked=self.engine.stacked,

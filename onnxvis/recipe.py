@@ -15,6 +15,7 @@ from onnxvis.errors import SettingError
 from onnxvis.images import Fourier, Parameterization, Pixel
 from onnxvis.losses import ActivationMaximization, Goal, LpNorm, Neuron, Objective, TotalVariation
 from onnxvis.settings import check, settled
+from onnxvis.tensors import Precision
 from onnxvis.transforms import Jitter, RandomAffine, Transform
 
 _FLOAT = "float"
@@ -66,6 +67,7 @@ class Recipe:
         patience: Stop when the loss has hardly fallen over so many steps; None: never.
         seed: Of all random numbers.
         seed_image: The path of the picture to start from, or a description of the given array; None: noise.
+        precision: What float16 and bfloat16 are computed in: "float32", where gradients do not vanish, or "declared".
     """
 
     node: str | None = None
@@ -98,6 +100,7 @@ class Recipe:
     patience: int | None = None
     seed: int = 0
     seed_image: str | None = None
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         """Read numpy's numbers as Python's, and refuse what no run can use.

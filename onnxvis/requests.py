@@ -46,10 +46,13 @@ def goal_of(minimize: bool, reach: float | None) -> Goal:  # noqa: FBT001 - as i
     return "minimize" if minimize else "maximize" if reach is None else reach
 
 
-def neuron_of(text: str | None) -> Neuron:
-    """Read "center", or one number for each spatial axis as 3,5."""
+def neuron_of(text: str | None, token: int | None = None) -> Neuron:
+    """Read "center", or one number for each spatial axis as 3,5; a token is the one number of a sequence."""
+    if token is not None and text is not None:
+        message = "--neuron and --token contradict each other: give one of them."
+        raise SettingError(message)
     if text is None:
-        return None
+        return None if token is None else (token,)
     if text.strip().lower() == "center":
         return "center"
     if not re.fullmatch(r"-?\d+([,x]-?\d+)*", text.strip()):

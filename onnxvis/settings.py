@@ -15,7 +15,8 @@ MOST_STEPS = 10_000_000
 """Beyond any use, and within what the history of the losses fits in memory."""
 _WHOLE = frozenset({"steps", "seed"})
 _REAL = frozenset({"learning_rate", "tv_weight", "tv_beta", "lp_weight", "lp_p"})
-_TEXTS = frozenset({"node", "preprocess", "layout", "seed_image"})
+_TEXTS = frozenset({"node", "preprocess", "layout", "seed_image", "precision"})
+_PRECISIONS = ("float32", "declared")
 _NUMBERS = frozenset({"mean", "std", "range"})
 _GOALS = ("maximize", "minimize")
 
@@ -49,6 +50,7 @@ def check(recipe: Any) -> None:
     rules: tuple[tuple[str, bool, str], ...] = (
         ("steps", 0 <= recipe.steps <= MOST_STEPS, f"0 to {MOST_STEPS:,}"),
         ("learning_rate", 0 < recipe.learning_rate < math.inf, "positive"),
+        ("precision", recipe.precision in _PRECISIONS, " or ".join(_PRECISIONS)),
         ("patience", recipe.patience is None or recipe.patience >= 1, "at least 1"),
         ("seed", recipe.seed >= 0, "0 or more"),
         ("lp_p", recipe.lp_p >= 1, "at least 1"),
@@ -207,5 +209,5 @@ _WANTED: Mapping[str, str] = {
     "backprop": "it is 'guided', 'deconvnet', or functions by operator name",
     "gradient_modifier": "it is a name or a function of the gradient",
 }
-_REQUIRED = _WHOLE | _REAL | {"filters", "goal", "logits"}
+_REQUIRED = _WHOLE | _REAL | {"filters", "goal", "logits", "precision"}
 """Settings that are never None."""

@@ -1,13 +1,13 @@
 """Types and shapes of all tensors, by the ONNX project's own shape inference.
 
-Inference and the checker see a skeleton of the model: external weights become inputs so that nothing large is read, and
+Inference and the checker see a skeleton of the model: large weights become inputs so that nothing large is read, and
 the experimental operators that ONNX has withdrawn, but that onnxruntime still runs, are written as standard ones.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import onnx
@@ -44,48 +44,47 @@ class TensorSpec:
         return f"{self.name} ({shape}) {self.dtype.lower()}"
 
 
-def skeleton(model: ir.Model, *, largest: int | None = None) -> onnx.ModelProto:
-    """Write the model without external weights and without withdrawn operators.
+def skeleton(model: ir.Model) -> onnx.ModelProto:
+    """Write the model without withdrawn operators, and with large weights as inputs: no shape depends on their values.
 
     Args:
         model: The model.
-        largest: Weights of more elements are left out too: no shape depends on their values.
     """
     graph = model.graph
-    weights = graph.initializers.values()
-    kept = [value for value in weights if not _is_left_out(value.const_value, largest)]
-    left = [value for value in weights if _is_left_out(value.const_value, largest)]
-    listed = set(graph.inputs)
+    left = {value: tensor for value, tensor in _constants(graph) if tensor.size > _LARGEST}
+    inputs = dict.fromkeys([*graph.inputs, *left])
     view = ir.GraphView(
-        [*graph.inputs, *(value for value in left if value not in listed)],
+        list(inputs),
         list(graph.outputs),
-        nodes=tuple(graph),
-        initializers=kept,
+        nodes=tuple(node for node in graph if left.keys().isdisjoint(node.outputs)),
+        initializers=[value for value in graph.initializers.values() if value not in left],
         name=graph.name,
         opset_imports=graph.opset_imports,
     )
     opsets = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
-    proto = helper.make_model(
-        ir.serde.serialize_graph(view),  # type: ignore[arg-type] # a view is what it takes, declared read-only
-        opset_imports=[*opsets, helper.make_opsetid(_UNKNOWN_DOMAIN, 1)],
-        ir_version=model.ir_version,
-    )
-    for info in proto.graph.input:
-        _declare_weight(info, graph.initializers.get(info.name))
+    proto = onnx.ModelProto(ir_version=model.ir_version)
+    proto.opset_import.extend([*opsets, helper.make_opsetid(_UNKNOWN_DOMAIN, 1)])
+    ir.serde.serialize_graph_into(proto.graph, view)  # type: ignore[arg-type] # a view is what it takes, declared read-only
+    for info, value in zip(proto.graph.input, inputs, strict=True):
+        if value in left:
+            _declare_weight(info, left[value])
     _rewrite_withdrawn(proto.graph)
     return proto
 
 
-def _is_left_out(tensor: ir.TensorProtocol | None, largest: int | None) -> bool:
-    return isinstance(tensor, ir.ExternalTensor) or (
-        tensor is not None and largest is not None and tensor.size > largest
-    )
+def _constants(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
+    """Yield the weights and the results of Constant nodes with their tensors."""
+    for value in graph.initializers.values():
+        if value.const_value is not None:
+            yield value, value.const_value
+    for node in graph:
+        attribute = node.attributes.get("value")
+        if node.op_type == "Constant" and attribute is not None and attribute.type == ir.AttributeType.TENSOR:
+            yield node.outputs[0], attribute.as_tensor()
 
 
-def _declare_weight(info: onnx.ValueInfoProto, value: ir.Value | None) -> None:
-    tensor = None if value is None else value.const_value
-    if tensor is not None:
-        info.CopyFrom(helper.make_tensor_value_info(info.name, int(tensor.dtype), list(tensor.shape.numpy())))
+def _declare_weight(info: onnx.ValueInfoProto, tensor: ir.TensorProtocol) -> None:
+    info.CopyFrom(helper.make_tensor_value_info(info.name, int(tensor.dtype), list(tensor.shape.numpy())))
 
 
 def _rewrite_withdrawn(graph: onnx.GraphProto) -> None:
@@ -102,16 +101,24 @@ def inferred(model: ir.Model) -> dict[str, TensorSpec]:
 
     What it cannot infer (custom operators, shapes computed from values) is missing or has None in its shape.
     """
-    proto = skeleton(model, largest=_LARGEST)
+    proto = skeleton(model)
     _look_through_shapes(proto)
     # Inference gives up on some models that run; then the declared shapes remain.
     with contextlib.suppress(onnx.shape_inference.InferenceError, ValueError, RuntimeError):
-        proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        found = onnx.shape_inference.infer_shapes(proto)
+        proto = found if _has_long_list(found) else onnx.shape_inference.infer_shapes(proto, data_prop=True)
     infos = [*proto.graph.input, *proto.graph.value_info, *proto.graph.output]
     specs = {info.name: _spec(info) for info in infos}
     for tensor in proto.graph.initializer:
         specs[tensor.name] = TensorSpec(tensor.name, ir.DataType(tensor.data_type).name, tuple(tensor.dims))
     return specs
+
+
+def _has_long_list(proto: onnx.ModelProto) -> bool:
+    """Whether there is a list that takes gigabytes where values are followed: each of its numbers becomes an object."""
+    infos = [*proto.graph.input, *proto.graph.value_info, *proto.graph.output]
+    shapes = [info.type.tensor_type.shape.dim for info in infos if info.type.HasField("tensor_type")]
+    return any(len(dims) == 1 and dims[0].dim_value > _LONGEST_LIST for dims in shapes)
 
 
 def _look_through_shapes(proto: onnx.ModelProto) -> None:
@@ -168,6 +175,8 @@ def _crop(node: onnx.NodeProto) -> None:
 
 
 _LARGEST = 1024
+"""Elements of a constant that is looked at: it may be a shape, or axes."""
+_LONGEST_LIST = 100_000
 _END = 2**31 - 1
 _UNKNOWN_DOMAIN = "onnxvis.withdrawn"
 _WITHDRAWN: dict[str, Callable[[onnx.NodeProto], None]] = {

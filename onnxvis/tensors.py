@@ -19,7 +19,7 @@ _REGISTERED = 2
 """What `numpy.dtype.isbuiltin` says of dtypes that a library has added."""
 _HALF = frozenset({torch.float16, torch.bfloat16})
 _HALF_ONNX = frozenset({int(ir.DataType.FLOAT16), int(ir.DataType.BFLOAT16)})
-_TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_datatype", "output_dtype", "stash_type", "softmax_precision"})
+_TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_datatype", "output_dtype", "precision", "stash_type", "softmax_precision"})
 _TORCH = {
     ir.DataType.DOUBLE: torch.float64,
     ir.DataType.FLOAT16: torch.float16,
@@ -77,6 +77,11 @@ def from_array(array: np.ndarray[Any, Any], held: torch.dtype) -> Tensor:
     if array.dtype.isbuiltin == _REGISTERED:
         array = array.astype(np.float32 if held.is_floating_point else np.int8)
     return torch.from_numpy(np.array(array)).to(held)
+
+
+def as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
+    """Copy an array into the dtype that values of its type are held in."""
+    return from_array(array, held_dtype(ir.DataType.from_numpy(array.dtype)))
 
 
 def widened(tensor: Tensor) -> Tensor:

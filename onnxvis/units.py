@@ -232,7 +232,9 @@ def _raw(
     given = recipe.backprop
     replacements = None if given is None or isinstance(given, str) else given
     free = {name: shape for name, shape in shapes.items() if name not in held}
-    network = lower(truncate(model, list(tensors)), None, free, replacements, constants=held)
+    network = lower(
+        truncate(model, list(tensors)), None, free, replacements, constants=held, precision=recipe.precision
+    )
     if replacements is not None and not network.replaced:
         listed = ", ".join(replacements) or "no operator"
         message = f"Nothing was replaced in the backward pass: the way to the target has no {listed}."

@@ -27,9 +27,10 @@ from onnxvis.lower import lower, unsupported
 from onnxvis.model import Model, load
 from onnxvis.network import Network, full_precision
 from onnxvis.oracle import Arrays, Oracle
+from onnxvis.quantizers import quantizers_of, run_in_pieces
 from onnxvis.sizes import InputShapes, input_shapes
 from onnxvis.target import resolve
-from onnxvis.tensors import zeros
+from onnxvis.tensors import as_tensor, widened, zeros
 
 TOLERANCE = 1e-4
 """Largest relative error of float32 arithmetic; the scale is the tensor's largest magnitude."""
@@ -81,6 +82,8 @@ class Verification:
         engine: What it was compared against.
         comparisons: Each tensor.
         skipped: Short names of the tensors that could not be compared, because an operator has no implementation.
+        flips: How many quantized values were rounded the other way, at a tie. If there are any, the pieces between
+            quantizers were compared each by itself, see `onnxvis.quantizers`.
     """
 
     ok: bool
@@ -91,11 +94,14 @@ class Verification:
     engine: str
     comparisons: tuple[Comparison, ...] = field(repr=False)
     skipped: tuple[str, ...] = ()
+    flips: int = 0
 
     def __str__(self) -> str:
         count = f"{len(self.comparisons)} tensor{'s' if len(self.comparisons) != 1 else ''}"
         if self.ok:
-            return f"torch agrees with {self.engine} at {count} to {self.max_rel_error:.1e} relative"
+            agrees = f"torch agrees with {self.engine} at {count} to {self.max_rel_error:.1e} relative"
+            ties = "tie" if self.flips == 1 else "ties"
+            return f"{agrees}, {self.flips} {ties} rounded the other way" if self.flips else agrees
         return (
             f"torch disagrees with {self.engine}: relative error {self.max_rel_error:.1e} "
             f"(tolerance {self.tolerance:.0e}), first at {self.first_divergence!r}"
@@ -175,7 +181,7 @@ def compare(
     model: Model,
     network: Network,
     names: Sequence[str],
-    feeds: Mapping[str, np.ndarray[Any, Any]],
+    feeds: Arrays,
     *,
     tolerance: float | None = None,
     skipped: Sequence[str] = (),
@@ -192,23 +198,43 @@ def compare(
         skipped: What to report as not compared.
         oracle: A session that observes these tensors, if there is one already.
     """
-    oracle = oracle or Oracle(model, names)
-    wanted = oracle.run(feeds)
-    found = _computed(network, names, feeds)
-    comparisons = tuple(_comparison(model, name, found[name], wanted[name]) for name in names)
     limit = tolerance if tolerance is not None else HALF_TOLERANCE if is_half(model, names) else TOLERANCE
-    # Written so that NaN, where only one side has it, counts as a disagreement.
-    diverging = [item for item in comparisons if not item.max_rel_error <= limit]
+    oracle = oracle or Oracle(model, names)
+    comparisons = _comparisons(model, _computed(network, names, feeds), oracle.run(feeds), names)
+    flips: dict[str, int] = {}
+    first = _first_over(comparisons, limit)
+    quantizers = quantizers_of(network, _quantized(model)) if first else []
+    if quantizers:
+        pieces = Oracle(model, list(dict.fromkeys([*names, *quantizers])))
+        wanted = pieces.run(feeds)
+        found, flips, wrong = _computed_in_pieces(network, names, feeds, {name: wanted[name] for name in quantizers})
+        comparisons = _comparisons(model, found, wanted, names)
+        first = _first_over(comparisons, limit) or (wrong and model.names.short_name(model.values[wrong]))
     return Verification(
-        ok=not diverging,
+        ok=first is None,
         max_abs_error=max((item.max_abs_error for item in comparisons), default=0.0),
         max_rel_error=max((item.max_rel_error for item in comparisons), default=0.0),
-        first_divergence=diverging[0].name if diverging else None,
+        first_divergence=first,
         tolerance=limit,
         engine=oracle.engine,
         comparisons=comparisons,
         skipped=tuple(skipped),
+        flips=sum(flips.values()),
     )
+
+
+def _comparisons(model: Model, found: Arrays, wanted: Arrays, names: Sequence[str]) -> tuple[Comparison, ...]:
+    return tuple(_comparison(model, name, found[name], wanted[name]) for name in names)
+
+
+def _first_over(comparisons: Sequence[Comparison], limit: float) -> str | None:
+    # Written so that NaN, where only one side has it, counts as a disagreement.
+    return next((item.name for item in comparisons if not item.max_rel_error <= limit), None)
+
+
+def _quantized(model: Model) -> dict[str, bool]:
+    """Tell of each tensor of the main graph whether it holds integers."""
+    return {name: not model.spec(value).is_float for name, value in model.values.items()}
 
 
 def require(model: Model, report: Verification, input_shapes: InputShapes | None, feeds: Arrays) -> None:
@@ -219,7 +245,9 @@ def require(model: Model, report: Verification, input_shapes: InputShapes | None
     """
     if report.ok:
         return
-    worst = next(item for item in report.comparisons if not item.max_rel_error <= report.tolerance)
+    over = (item for item in report.comparisons if not item.max_rel_error <= report.tolerance)
+    # Where only a quantizer on the way is off, no tensor of the report is.
+    worst = next(over, report.comparisons[-1])
     try:
         first = _first_divergence(model, worst.tensor, input_shapes, feeds, report)
     except OnnxvisError:
@@ -290,13 +318,27 @@ def _noise(
     return noise.astype(np.float16).astype(np.float32) if spec.dtype in ("FLOAT16", "BFLOAT16") else noise
 
 
-def _computed(network: Network, names: Sequence[str], feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
-    device = next((buffer.device for buffer in network.buffers()), torch.device("cpu"))
-    arguments = [torch.from_numpy(np.array(feeds[name])).to(device) for name in network.input_names]
+def _computed(network: Network, names: Sequence[str], feeds: Arrays) -> Arrays:
     with torch.no_grad(), full_precision():
-        result = network(*(tensor.float() if tensor.dtype == torch.float16 else tensor for tensor in arguments))
+        return _named(names, network(*_arguments(network, feeds)))
+
+
+def _computed_in_pieces(
+    network: Network, names: Sequence[str], feeds: Arrays, given: Arrays
+) -> tuple[Arrays, dict[str, int], str | None]:
+    with full_precision():
+        results, flips, wrong = run_in_pieces(network, _arguments(network, feeds), given)
+    return _named(names, results), flips, wrong
+
+
+def _arguments(network: Network, feeds: Arrays) -> list[Tensor]:
+    device = next((buffer.device for buffer in network.buffers()), torch.device("cpu"))
+    return [widened(as_tensor(np.asarray(feeds[name]))).to(device) for name in network.input_names]
+
+
+def _named(names: Sequence[str], result: Tensor | tuple[Tensor, ...]) -> Arrays:
     results: Sequence[Tensor] = (result,) if isinstance(result, Tensor) else result
-    return {name: tensor.cpu().numpy() for name, tensor in zip(names, results, strict=True)}
+    return {name: widened(tensor).cpu().numpy() for name, tensor in zip(names, results, strict=True)}
 
 
 def _comparison(model: Model, name: str, found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> Comparison:

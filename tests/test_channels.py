@@ -17,7 +17,17 @@ WEIGHTS = {
     "rows": (5, 8),
     "mixing": (24, 24),
     "slope": (8, 1, 1),
+    "one": (1, 1, 1, 1),
+    "two": (2,),
+    "six": (6,),
+    "eight": (8,),
+    "gru_w": (1, 15, 8),
+    "gru_r": (1, 15, 5),
+    "gru_w2": (2, 15, 8),
+    "gru_r2": (2, 15, 5),
+    "half": (),
 }
+INTEGERS = {"zero": (), "w8": (8, 8, 1, 1), "tokens8": (8, 5)}
 
 
 def axis(nodes: str, image: str = "1, 3, 4, 6", opset: int = 17) -> int | None:
@@ -27,6 +37,7 @@ def axis(nodes: str, image: str = "1, 3, 4, 6", opset: int = 17) -> int | None:
     g (float[{image}] x) => (float[1] z)
     {{ h = Conv <pads = [1, 1, 1, 1]> (x, w)  {nodes}  z = my.Sink (y) }}"""
     weights = {name: np.ones(shape, np.float32) for name, shape in WEIGHTS.items()}
+    weights |= {name: np.ones(shape, np.uint8) for name, shape in INTEGERS.items()}
     return load(parsed(text, **weights)).channel_axes.get("y")
 
 
@@ -89,6 +100,153 @@ AXES = "a = Constant <value_ints = [{}]> ()  "
 )
 def test_the_channel_axis_is_followed(nodes: str, expected: int) -> None:
     assert axis(nodes) == expected
+
+
+def reshaped(before: str, first: str, perm: str, second: str) -> str:
+    """Write y: `before` reshaped, transposed, and reshaped again."""
+    split = shaped(first, before, "first")
+    return f"{split}  moved = Transpose <perm = [{perm}]> (first)  {shaped(second, 'moved')}"
+
+
+SCORES = "k = Transpose <perm = [0, 2, 1]> (t)  scores = MatMul (t, k)  a = Softmax (scores)  "
+HEADS = (
+    f"{TOKENS}  {shaped('1, 24, 2, 4', 't', 'parts')}  v = Transpose <perm = [0, 2, 1, 3]> (parts)  "
+    "k = Transpose <perm = [0, 1, 3, 2]> (v)  scores = MatMul (v, k)  a = Softmax (scores)  o = MatMul (a, v)  "
+)
+BOTH_WAYS = TOKENS + '  g, g_h = GRU <hidden_size = 5, direction = "bidirectional"> (t, gru_w2, gru_r2)  '
+QUANTIZED = "q = QuantizeLinear ({}, half, zero)  "
+SCALES = "half, zero, half, zero"
+DEQUANTIZED = "y = DequantizeLinear (p, half, zero)"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        (HEADS + f"b = Transpose <perm = [0, 2, 1, 3]> (o)  {shaped('1, 24, 8', 'b')}", 2),
+        (HEADS + "y = Identity (a)", None),
+        (HEADS + "y = Identity (o)", None),
+        (shaped("6, 24", "h", "f") + "  " + shaped("1, 2, 3, 24", "f", "g") + "  y = Relu (g)", None),
+        (NHWC + "  " + reshaped("t", "1, 2, 2, 3, 2, 8", "0, 1, 3, 2, 4, 5", "6, 4, 8"), 2),
+        (reshaped("h", "16, 2, 3, 2", "0, 2, 1, 3", "1, 8, 6, 4"), 1),
+        (reshaped("h", "1, 2, 2, 2, 4, 6", "0, 1, 4, 2, 5, 3", "1, 2, 8, 12"), None),
+    ],
+)
+def test_channels_are_found_again_behind_heads_windows_and_unfolded_patches(nodes: str, expected: int | None) -> None:
+    assert axis(nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        (f"{shaped('1, 2, 96', 'h', 'g')}  n = InstanceNormalization (g, two, two)  {shaped('1, 8, 4, 6', 'n')}", 1),
+        (f"{shaped('1, 2, 96', 'h', 'g')}  y = InstanceNormalization (g, two, two)", None),
+        ("d = ReduceMean <axes = [1]> (h)  c1 = Conv (d, one)  y = Concat <axis = 1> (c1, c1)", 1),
+        ("y = LayerNormalization <axis = -1> (h, six)", 1),
+        (TOKENS + "  y = LayerNormalization <axis = -1> (t, eight)", 2),
+        (TOKENS + "  n, y = LayerNormalization <axis = -1> (t, eight)", None),
+        (TOKENS + '  y = Einsum <equation = "btc,cd->btd"> (t, tokens)', 2),
+        (TOKENS + "  " + SCORES + 'y = Einsum <equation = "bqk,bkc->bqc"> (a, t)', 2),
+        (TOKENS + "  " + SCORES + 'y = Einsum <equation = "bqk->bkq"> (a)', None),
+        (TOKENS + "  y, y_h = GRU <hidden_size = 5> (t, gru_w, gru_r)", 3),
+        (BOTH_WAYS + "y = Identity (g)", None),
+        (BOTH_WAYS + f"m = Transpose <perm = [0, 2, 1, 3]> (g)  {shaped('1, 24, 10', 'm')}", 2),
+    ],
+)
+def test_the_axis_that_an_operator_works_on_is_not_taken_for_the_channels(nodes: str, expected: int | None) -> None:
+    assert axis(nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        (f"{NHWC}  {QUANTIZED.format('t')} y = DequantizeLinear (q, half, zero)", 3),
+        (f"{QUANTIZED.format('h')} p = QLinearConv (q, half, zero, w8, {SCALES})  {DEQUANTIZED}", 1),
+        (f"{TOKENS} {QUANTIZED.format('t')} p = QLinearMatMul (q, half, zero, tokens8, {SCALES})  {DEQUANTIZED}", 2),
+        (f"{TOKENS}  {QUANTIZED.format('t')} y = MatMulInteger (q, tokens8)", 2),
+        ("y = com.microsoft.FusedConv (x, w)", 1),
+    ],
+)
+def test_quantized_and_fused_operators_are_followed(nodes: str, expected: int) -> None:
+    assert axis(nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("node", "shapes", "expected"),
+    [
+        ("y = com.microsoft.Attention <num_heads = 2> (t, w)", {"y": (1, 7, 8)}, {"y": 2}),
+        ("y, s = com.microsoft.Attention <num_heads = 2> (t, w)", {"y": (1, 7, 8), "s": (2, 1, 2, 7, 4)}, {"y": 2}),
+        ("y = com.microsoft.MultiHeadAttention <num_heads = 2> (t, t, t)", {"y": (1, 7, 8)}, {"y": 2}),
+        (
+            "y, m, v, s = com.microsoft.SkipLayerNormalization (t, t, g)",
+            {"y": (1, 7, 8), "s": (1, 7, 8)},
+            {"y": 2, "s": 2},
+        ),
+        ("y = com.microsoft.FusedMatMul <transB = 1> (t, w)", {"y": (1, 7, 8)}, {"y": 2}),
+        ("y = com.microsoft.NhwcFusedConv (p, w)", {"y": (1, 4, 6, 8)}, {"y": 3}),
+        ("y = com.microsoft.GroupNorm <groups = 2> (p, g, g)", {"y": (1, 4, 6, 8)}, {"y": 3}),
+        (
+            "y = com.microsoft.QLinearGlobalAveragePool <channels_last = 1> (p, g, g, g, g)",
+            {"y": (1, 1, 1, 8)},
+            {"y": 3},
+        ),
+        ("y = ai.onnx.ml.LinearRegressor (r)", {"y": (1, 2)}, {"y": 1}),
+        ("l, y = ai.onnx.ml.LinearClassifier <coefficients = [1.0]> (r)", {"l": (1,), "y": (1, 3)}, {"y": 1}),
+        ("y = com.microsoft.BiasGelu (t, g)", {"y": (1, 7, 8)}, {"y": 2}),
+        ("y = com.microsoft.QLinearLeakyRelu (t, one, g, one, g)", {"y": (1, 7, 8)}, {"y": 2}),
+        ("y = ai.onnx.ml.Scaler (r)", {"y": (1, 6)}, {"y": 1}),
+    ],
+)
+def test_contrib_operators_are_followed_once_shapes_are_known(
+    node: str, shapes: dict[str, tuple[int, ...]], expected: dict[str, int]
+) -> None:
+    text = f"""
+    <ir_version: 8, opset_import: ["": 17, "com.microsoft": 1, "ai.onnx.ml": 3]>
+    g (float[1, 7, 6] x, float[1, 4, 6, 8] p, float[1, 6] r) => (float[1] z) {{
+        t = MatMul (x, dense)
+        {node}
+        z = Identity (y)
+    }}"""
+    shaped_weights = {"dense": (6, 8), "w": (8, 8), "g": (8,), "one": ()}
+    proto = parsed(text, **{name: np.ones(shape, np.float32) for name, shape in shaped_weights.items()})
+    axes = load(proto).at(shapes).channel_axes
+    assert {name: axes.get(name) for name in shapes} == {name: expected.get(name) for name in shapes}
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        ("y = Attention <q_num_heads = 2, kv_num_heads = 2> (t, t, t)", 2),
+        (
+            shaped("1, 7, 2, 4", "t", "parts")
+            + "  v = Transpose <perm = [0, 2, 1, 3]> (parts)  a = Attention (v, v, v)  "
+            "b = Transpose <perm = [0, 2, 1, 3]> (a)  " + shaped("1, 7, 8", "b"),
+            2,
+        ),
+        ("a, p, q, y = Attention <q_num_heads = 2, kv_num_heads = 2> (t, t, t)", None),
+        ("y = RMSNormalization (t, g)", 2),
+    ],
+)
+def test_the_attention_operator_keeps_tokens_and_channels(node: str, expected: int | None) -> None:
+    text = f"""<ir_version: 11, opset_import: ["": 23]>
+    g (float[1, 7, 6] x) => (float[1, 7, 8] z) {{ t = MatMul (x, dense)  {node}  z = Identity (y) }}"""
+    weights = {"dense": (6, 8), "g": (8,)}
+    proto = parsed(text, **{name: np.ones(shape, np.float32) for name, shape in weights.items()})
+    assert load(proto).channel_axes.get("y") == expected
+
+
+def test_a_detectors_heads_have_their_channels_where_the_convolutions_had_them() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[1, 3, 8, 8] x) => (float[1, 80, 5] boxes) {
+        fine = Conv <pads = [1, 1, 1, 1]> (x, w)
+        coarse = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w)
+        s = Constant <value_ints = [1, 5, -1]> ()
+        f = Reshape (fine, s)  c = Reshape (coarse, s)
+        joined = Concat <axis = 2> (f, c)
+        boxes = Transpose <perm = [0, 2, 1]> (joined)
+        scores = Sigmoid (boxes)
+    }"""
+    axes = load(parsed(text, w=np.ones((5, 3, 3, 3), np.float32))).channel_axes
+    assert axes == {"fine": 1, "coarse": 1, "f": 1, "c": 1, "joined": 1, "boxes": 2, "scores": 2}
 
 
 def test_a_channel_shuffle_is_followed_through_its_split_and_merge() -> None:

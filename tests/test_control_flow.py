@@ -77,7 +77,7 @@ def assert_gradient_is_a_difference_quotient(text: str, x: Array, step: float = 
     network = to_torch(proto)
     image = torch.from_numpy(x).requires_grad_()
     found = network(image)
-    (found[0] if isinstance(found, tuple) else found).sum().backward()  # type: ignore[no-untyped-call]
+    (found[0] if isinstance(found, tuple) else found).sum().backward()
     assert image.grad is not None
     for position in np.ndindex(x.shape):
         moved = [x.copy(), x.copy()]

@@ -266,8 +266,61 @@ def test_a_symbolic_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     inner.mkdir()
     (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
     (inner / "link.bin").symlink_to(tmp_path / "w.bin")
-    with pytest.raises(ExternalDataError, match="outside the model's folder"):
+    with pytest.raises(ExternalDataError, match=r"a link to a file outside .*cp -L"):
         load(with_external(inner, external(WEIGHT, location="link.bin")))
+
+
+def test_a_folder_that_is_a_link_out_of_the_models_folder_is_refused(tmp_path: Path) -> None:
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    inner.mkdir()
+    outer.mkdir()
+    (outer / "w.bin").write_bytes(WEIGHT.tobytes())
+    (inner / "link").symlink_to(outer)
+    with pytest.raises(ExternalDataError, match="outside the model's folder"):
+        load(with_external(inner, external(WEIGHT, location="link/w.bin")))
+
+
+@pytest.mark.parametrize("kind", ["symlink_to", "hardlink_to"])
+def test_a_link_within_the_folder_is_followed(kind: str, tmp_path: Path) -> None:
+    path = with_external(tmp_path, external(WEIGHT, location="link.bin"))
+    getattr(tmp_path / "link.bin", kind)(tmp_path / "w.bin")
+    assert verify(path).ok
+
+
+def test_a_model_that_is_reached_by_a_link_has_its_weights_beside_the_link(tmp_path: Path) -> None:
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    inner.mkdir()
+    outer.mkdir()
+    with_external(outer, external(WEIGHT))
+    (inner / "model.onnx").symlink_to(outer / "model.onnx")
+    with pytest.raises(ExternalDataError, match=r"needs the file 'w\.bin' beside the model"):
+        load(inner / "model.onnx")
+    (inner / "w.bin").write_bytes(WEIGHT.tobytes())
+    assert verify(inner / "model.onnx").ok
+
+
+@pytest.mark.parametrize("place", ["attribute", "branch", "branch's attribute", "function"])
+def test_external_weights_outside_the_folder_are_refused_wherever_they_are(place: str, tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17, "local": 1]> g (float[3, 100] x) => (float[3, 100] y)
+        { k = Constant <value = bool {1}> ()
+          y = If (k) < then_branch = t () => (float[3, 100] p) { p = Neg (x) },
+                       else_branch = e () => (float[3, 100] q) { q = local.f (x) } > }
+        <domain: "local", opset_import: ["": 17]> f (a) => (b) { b = Relu (a) }"""
+    )
+    branch = proto.graph.node[1].attribute[0].g
+    tensor = external(WEIGHT, location="../w.bin")
+    nodes = {"attribute": proto.graph.node, "branch's attribute": branch.node, "function": proto.functions[0].node}
+    if place == "branch":
+        branch.initializer.append(tensor)
+    else:
+        nodes[place].insert(0, helper.make_node("Constant", [], ["w"], value=tensor))
+    (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+    path = tmp_path / "inner" / "model.onnx"
+    path.parent.mkdir()
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(ExternalDataError, match=r"'\.\./w\.bin', outside the model's folder"):
+        load(path)
 
 
 @pytest.mark.parametrize("source", [lambda path: path.read_bytes(), onnx.load_model_from_string])
@@ -327,6 +380,7 @@ def test_nothing_is_printed_for_withdrawn_operators(capfd: pytest.CaptureFixture
         ("cat\ndog", ("cat", "dog")),
         ("[1, 2]", ("1", "2")),
         ('{"a": 1}', ()),
+        ("[" * 100_000, ("[" * 100_000,)),
         ("", ()),
     ],
 )
@@ -363,6 +417,47 @@ def test_the_checksum_covers_external_weights(tmp_path: Path) -> None:
     changed = load(tmp_path / "m.onnx")
     assert changed.sha256 != before
     assert changed.file_sha256 == load(tmp_path / "m.onnx").file_sha256
+
+
+def test_the_checksum_covers_external_weights_of_branches(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model(HEADER + " g (float[3, 100] x) => (float[3, 100] y) { y = Add (x, w) }")
+    proto.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=external(WEIGHT)))
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    found = []
+    for weight in (WEIGHT, 2 * WEIGHT, WEIGHT):
+        (tmp_path / "w.bin").write_bytes(weight.tobytes())
+        found.append(load(path).sha256)
+    assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "none", "negative"])
+def test_a_weight_of_another_size_than_its_shape_is_refused(change: str) -> None:
+    proto = parsed(HEADER + " g (float[3] x) => (float[3] y) { y = Add (x, w) }", w=np.ones(3, np.float32))
+    tensor = proto.graph.initializer[0]
+    if change == "negative":
+        tensor.dims[0] = -3
+    else:
+        tensor.raw_data = {"longer": bytes(13), "shorter": bytes(11), "none": b""}[change]
+    with pytest.raises(InvalidModelError, match="'w'"):
+        load(proto)
+
+
+@pytest.mark.parametrize("dtype", ["FLOAT", "DOUBLE", "INT64", "UINT8", "BOOL", "FLOAT16", "COMPLEX64", "INT4"])
+def test_weights_that_are_written_as_numbers_are_counted(dtype: str) -> None:
+    proto = onnx.parser.parse_model(RELU)
+    kind = TensorProto.DataType.Value(dtype)
+    proto.graph.initializer.append(helper.make_tensor("w", kind, [3], [1, 0, 1]))
+    assert load(proto).tensors["w"].shape == (3,)
+    proto.graph.initializer[0].dims[0] = 5
+    with pytest.raises(InvalidModelError, match=r"'w' of shape \(5,\)"):
+        load(proto)
+
+
+def test_a_constant_without_a_value_is_refused() -> None:
+    proto = onnx.parser.parse_model(HEADER + " g (float[1] x) => (float[1] y) { c = Constant () y = Add (x, c) }")
+    with pytest.raises(InvalidModelError, match="Constant 'c' has 0 values"):
+        load(proto)
 
 
 def test_an_input_without_a_declared_shape_needs_one_to_be_given() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxvis.errors import AmbiguousNodeError, OnnxvisError, UnknownNodeError
 from onnxvis.model import Model, load
@@ -30,6 +30,20 @@ def chain(*layers: Layer) -> Model:
         "chain",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3])],
         [helper.make_tensor_value_info(source, TensorProto.FLOAT, [1, 3])],
+    )
+    return load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+
+
+def weighted(op_type: str, name: str, tensor: str, *weights: str, shape: tuple[int, ...] = (3, 3, 1, 1)) -> Model:
+    """Build one node with named weights, and a Relu after it."""
+    rank = len(shape)
+    node = helper.make_node(op_type, ["input", *weights], [tensor], name=name)
+    graph = helper.make_graph(
+        [node, helper.make_node("Relu", [tensor], ["output"])],
+        "weighted",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [3] * rank)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones(shape if k == 0 else 3, np.float32), w) for k, w in enumerate(weights)],
     )
     return load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
 
@@ -59,6 +73,22 @@ KERAS = chain(
     ("Relu", "StatefulPartitionedCall/net/conv5_1_conv/Relu", "StatefulPartitionedCall/net/conv5_1_conv/Relu:0"),
     ("Abs", "StatefulPartitionedCall/net/conv5_2_conv/Conv2D", "StatefulPartitionedCall/net/conv5_2_conv/Conv2D:0"),
     ("Relu", "net/fused/BiasAdd;net/fused/Conv2D", "StatefulPartitionedCall:0"),
+)
+FUSED = chain(
+    ("Abs", "/conv1/Conv", "/relu1/Relu_output_0"),
+    ("Abs", "/attention/q_proj/MatMul/MatMulAddFusion", "gemm_output_reshape_arg"),
+    ("Abs", "gemm_output_reshape_new_reshape", "/attention/Reshape_output_0"),
+    ("Abs", "/attention/MatMul/MatMulScaleFusion/", "/attention/MatMul_output_0"),
+    ("Abs", "fused /conv2/Conv", "30"),
+    ("Abs", "/conv3/Conv_quant", "/conv3/Conv_output_0_quantized"),
+    ("Neg", "/conv3/Conv_output_0_DequantizeLinear", "/conv3/Conv_output_0_DequantizeLinear_Output"),
+)
+PADDLE = chain(
+    ("Abs", "Abs@0", "conv2d_0.tmp_0"),
+    ("Neg", "Neg@0", "Neg@0"),
+    ("Relu", "Relu@0", "hard_swish_0.tmp_0"),
+    ("Abs", "Abs.0", "p2o.pd_op.conv2d.1.0"),
+    ("Neg", "Neg.0", "p2o.pd_op.batch_norm_.0.0"),
 )
 PLAIN = chain(
     ("Abs", "Plus214", "Plus214_Output_0"),
@@ -91,6 +121,22 @@ PLAIN = chain(
         (KERAS, "conv5_2_conv", "StatefulPartitionedCall/net/conv5_2_conv/Conv2D:0"),
         (KERAS, "conv5_2", "StatefulPartitionedCall/net/conv5_2_conv/Conv2D:0"),
         (KERAS, "fused", "StatefulPartitionedCall:0"),
+        (DYNAMO, "layer4.2.relu.relu_48", "relu_48"),
+        (DYNAMO, "layer4.2.add_7", "add_7"),
+        (DYNAMO, "2.Neg", "add_7"),
+        (FUSED, "conv1", "/relu1/Relu_output_0"),
+        (FUSED, "relu1", "/relu1/Relu_output_0"),
+        (FUSED, "attention.q_proj", "gemm_output_reshape_arg"),
+        (FUSED, "q_proj/MatMul", "gemm_output_reshape_arg"),
+        (FUSED, "attention/Reshape", "/attention/Reshape_output_0"),
+        (FUSED, "attention", "/attention/MatMul_output_0"),
+        (FUSED, "conv2", "30"),
+        (FUSED, "conv3", "/conv3/Conv_output_0_DequantizeLinear_Output"),
+        (FUSED, "conv3/Conv", "/conv3/Conv_output_0_quantized"),
+        (PADDLE, "conv2d_0", "conv2d_0.tmp_0"),
+        (PADDLE, "hard_swish_0", "hard_swish_0.tmp_0"),
+        (PADDLE, "conv2d_1", "p2o.pd_op.conv2d.1.0"),
+        (PADDLE, "batch_norm_0", "p2o.pd_op.batch_norm_.0.0"),
         (PLAIN, "Plus214", "Plus214_Output_0"),
         (PLAIN, "concat_1", "fire9/concat_1"),
         (PLAIN, "fire9", "fire9/concat_1"),
@@ -110,6 +156,19 @@ def test_names_are_found_as_each_exporter_writes_them(model: Model, query: str, 
         (DYNAMO, ["layer4.2.conv3", "layer4.2.relu", "layer4.2", "layer4.3.conv3", "node_exp"]),
         (TORCHSCRIPT, ["conv1", "layer4.2.conv3", "layer4.2.relu", "layer4.2.relu_1", "layer4.3.conv3", "Exp"]),
         (KERAS, ["conv5_1_conv/Conv2D", "conv5_1_conv/BiasAdd", "conv5_1_conv", "conv5_2_conv", "fused"]),
+        (
+            FUSED,
+            [
+                "conv1",
+                "attention.q_proj",
+                "gemm_output_reshape_new_reshape",
+                "attention",
+                "conv2",
+                "conv3/Conv_quant",
+                "conv3",
+            ],
+        ),
+        (PADDLE, ["conv2d_0", "Neg@0", "hard_swish_0", "conv2d_1", "batch_norm_0"]),
         (PLAIN, ["Plus214", "fire9", "linear_7_Add", "Conv_12", "25"]),
     ],
 )
@@ -136,6 +195,58 @@ def test_a_convolution_into_which_batch_normalization_was_fused_keeps_its_own_na
     assert [node.name for node in model.nodes] == ["layer1.conv1", "y"]
     for query in ("layer1.conv1", "conv1", "layer1.bn1", "layer1"):
         assert found(model, query) == "hidden"
+
+
+@pytest.mark.parametrize(
+    ("model", "layer"),
+    [
+        (weighted("Conv", "Conv_12", "24", "features.0.weight", "features.0.bias"), "features.0"),
+        (weighted("Conv", "", "24", "ConvBnFusion_W_net.0.0.weight", "ConvBnFusion_BN_B_net.0.1.bias"), "net.0.0"),
+        (weighted("Conv", "", "24", "onnx::Conv_3", "ConvMulFusion_Mul_B_net.0.1.bias"), "net.0.1"),
+        (weighted("Conv", "Conv@0", "conv2d_0.tmp_0", "conv1_weights", "offset"), "conv1"),
+        (weighted("Conv", "Conv.0", "p2o.pd_op.conv2d.0.0", "conv2d_0.w_0"), "conv2d_0"),
+        (weighted("MatMul", "MatMul_5", "31", "onnx::MatMul_77", shape=(3, 3)), "MatMul_5"),
+        (weighted("Gemm", "Gemm_5", "31", "onnx::Gemm_77", "head.fc.bias", shape=(3, 3)), "head.fc"),
+        (weighted("Add", "node_linear", "linear", "encoder.q_proj.bias", shape=(3,)), "encoder.q_proj"),
+        (weighted("Conv", "stem", "24", "features.0.weight"), "stem"),
+    ],
+)
+def test_a_node_without_a_name_of_its_own_is_called_after_the_layer_of_its_weights(model: Model, layer: str) -> None:
+    assert model.nodes[0].name == layer
+    assert found(model, layer) == model.nodes[0].tensor
+
+
+def test_weights_that_are_computed_say_nothing() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[3, 3] x) => (float[3, 3] y)
+    { w = Abs (x)  y = MatMul (x, w) }"""
+    proto = parsed(text)
+    proto.graph.node[0].output[0] = proto.graph.node[1].input[1] = "layer.weight"
+    assert [node.name for node in load(proto).nodes] == ["layer.weight", "y"]
+
+
+def test_a_quantized_weight_keeps_its_layer() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[1, 3, 4, 4] x) => (float[1, 2, 4, 4] y)
+    { w = DequantizeLinear (q, s)  h = Conv (x, w)  y = Relu (h) }"""
+    proto = parsed(text, q=np.ones((2, 3, 1, 1), np.int8), s=np.ones((), np.float32))
+    proto.graph.node[0].input[0] = proto.graph.initializer[0].name = "net.conv1.weight_quantized"
+    proto.graph.node[0].output[0] = proto.graph.node[1].input[1] = "net.conv1.weight_DequantizeLinear_Output"
+    model = load(proto)
+    assert [node.name for node in model.nodes] == ["net.conv1", "y"]
+
+
+def test_the_namespace_of_older_torch_serves_where_no_scopes_are_recorded() -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 17]> g (float[1, 3] x) => (float[1, 3] y) { h = Abs (x)  y = Relu (h) }'
+    )
+    names = (
+        ": net.Net/layer4: net.Stage/layer4.2: net.Block/conv: aten.abs.default",
+        ": net.Net/layer4: net.Stage/relu: aten.relu.default",
+    )
+    for node, name in zip(proto.graph.node, names, strict=True):
+        node.metadata_props.add(key="namespace", value=name)
+    model = load(proto)
+    assert [node.name for node in model.nodes] == ["layer4.2", "layer4"]
+    assert found(model, "layer4.2.conv") == "h"
 
 
 def test_a_suffix_goes_before_a_substring() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import onnx
 import pytest
@@ -106,3 +108,18 @@ def test_weights_have_their_own_type_and_shape() -> None:
     proto = onnx.parser.parse_model(HEADER + " g (float[1, 3] x) => (float[1, 3] y) { y = Add (x, w) }")
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(3, np.float32), "w"))
     assert load(proto).tensors["w"] == TensorSpec("w", "FLOAT", (3,))
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        """a = Constant <value = int64 {0}> ()  b = Constant <value = int64 {200000000}> ()
+        c = Constant <value = int64 {1}> ()  r = Range (a, b, c)  y = Cast <to = 1> (r)""",
+        "m = Mul (s, s)  y = Cast <to = 1> (m)",
+    ],
+)
+def test_long_lists_of_numbers_are_not_followed_one_by_one(nodes: str) -> None:
+    began = time.process_time()
+    found = shapes(HEADER + " g (int64[200000000] s) => (float[N] y) { " + nodes + " }")
+    assert found["y"].shape == (200_000_000,)
+    assert time.process_time() - began < 5

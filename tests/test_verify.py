@@ -146,7 +146,7 @@ def test_the_oracle_observes_any_tensor_of_the_original_model() -> None:
     found = Oracle(model, ["conv1", "logits"]).run({"image": image})
     assert list(found) == ["conv1", "logits"]
     assert found["conv1"].shape == (1, 4, 16, 16)
-    assert [value.name for value in observed(model, ["conv1"]).graph.output] == ["conv1"]
+    assert [value.name for value in observed(model, ["conv1"])[0].graph.output] == ["conv1"]
 
 
 def test_comparing_another_network_finds_the_difference() -> None:

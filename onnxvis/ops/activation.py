@@ -25,7 +25,8 @@ def leaky_relu(X: Tensor, *, alpha: float = 0.01) -> Tensor:
 def prelu(X: Tensor, slope: Tensor) -> Tensor:
     """X where x >= 0, else slope x; the slope broadcasts to X."""
     rank = X.ndim
-    if slope.numel() == 1 or (rank > 1 and slope.shape == (X.shape[1], *[1] * (rank - 2))):
+    fits_torch = slope.numel() == 1 or (rank > 1 and slope.shape == (X.shape[1], *[1] * (rank - 2)))
+    if fits_torch and X.is_floating_point():
         return functional.prelu(X, slope.reshape(-1))
     return torch.where(X < 0, X * slope, X)
 
@@ -82,6 +83,12 @@ def mish(X: Tensor) -> Tensor:
 def swish(X: Tensor, *, alpha: float = 1.0) -> Tensor:
     """X sigmoid(alpha x)."""
     return functional.silu(X) if alpha == 1 else X * torch.sigmoid(alpha * X)
+
+
+@operator("SwiGLU", since=28)
+def swiglu(A: Tensor, B: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """A sigmoid(alpha a) b (Shazeer 2020, "GLU Variants Improve Transformer", https://arxiv.org/abs/2002.05202)."""
+    return swish(A, alpha=alpha) * B
 
 
 @operator("HardSwish")

@@ -1,7 +1,4 @@
-"""Tensors made from attributes, shapes and numbers.
-
-The Random* operators, Bernoulli and Multinomial have no entry: two runs differ, so that nothing could be verified.
-"""
+"""Tensors made from attributes, shapes and numbers."""
 
 from __future__ import annotations
 
@@ -115,10 +112,15 @@ def blackman_window(size: int, *, output_datatype: int = TensorProto.FLOAT, peri
 
 
 def _window(size: int, coefficients: Floats, periodic: int) -> Tensor:
-    """Sum of the cosines of multiples of an angle that goes once around the circle."""
-    period = size if periodic else size - 1
+    """Sum of the cosines of multiples of an angle that goes once around the circle.
+
+    Of one element that is not periodic it is NaN, as in onnxruntime.
+    """
+    period = (size if periodic else size - 1) or math.nan
     angle = 2 * math.pi / period * torch.arange(size, dtype=torch.float64)
+    constant, *others = coefficients
     window = torch.zeros(size, dtype=torch.float64)
-    for multiple, coefficient in enumerate(coefficients):
+    for multiple, coefficient in enumerate(others, start=1):
         window += coefficient * torch.cos(multiple * angle)
-    return window
+    # The constant last: so Blackman's numbers add up to exactly 0 and 1, which counts where they become integers.
+    return window + constant

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from onnxvis.ops.straight_through import rounded
 from onnxvis.ops.table import operator
 
 
@@ -107,16 +108,16 @@ def ceil(X: Tensor) -> Tensor:
     return torch.ceil(X)
 
 
-@operator("Round", differentiable=False)
+@operator("Round")
 def round(X: Tensor) -> Tensor:
-    """Nearest integer; halves go to the even one."""
-    return torch.round(X)
+    """Nearest integer; halves go to the even one; the gradient passes as if nothing were rounded."""
+    return rounded(X)
 
 
 @operator("Sign", differentiable=False)
 def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1."""
-    return torch.sign(input)
+    """-1, 0 or 1; what is not a number stays so."""
+    return torch.where(torch.isnan(input), input, torch.sign(input))
 
 
 @operator("Sin")

@@ -1,4 +1,4 @@
-"""Normalization operators at inference: statistics are given, or taken from the tensor itself."""
+"""Normalization operators: statistics are given, or taken from the tensor itself."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ def batch_normalization(
 ) -> Tensor | tuple[Tensor, ...]:
     """Scale (x - mean) / sqrt(variance + epsilon) + B for each channel, with the given statistics.
 
-    Raises:
-        UnsupportedOpError: The node is in training mode.
+    In training mode the statistics are those of the batch, and the running ones with them are further outputs.
     """
-    del momentum
     if training_mode:
-        message = "BatchNormalization with training_mode=1 is not implemented; export the model in evaluation mode"
-        raise UnsupportedOpError(message, op_type="BatchNormalization")
+        variance, mean = torch.var_mean(X, (0, *range(2, X.ndim)), correction=0)
+        running_mean = momentum * input_mean + (1 - momentum) * mean
+        running_var = momentum * input_var + (1 - momentum) * variance
+        # Not torch's: it passes no gradient to the statistics, and refuses one image of one pixel.
+        factor, channels = scale * torch.rsqrt(variance + epsilon), (-1, *[1] * (X.ndim - 2))
+        Y = (X - mean.reshape(channels)) * factor.reshape(channels) + B.reshape(channels)
+        return Y if outputs == 1 else (Y, running_mean, running_var)[:outputs]
     Y = functional.batch_norm(X, input_mean, input_var, scale, B, training=False, eps=epsilon)
     return Y if outputs == 1 else (Y, input_mean, input_var, input_mean, input_var)[:outputs]
 

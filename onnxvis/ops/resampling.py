@@ -89,7 +89,7 @@ def outside(axis: Axis, method: Method, like: Tensor) -> Tensor:
 def is_torch_nearest(axis: Axis, method: Method, like: Tensor) -> bool:
     """Whether `torch.nn.functional.interpolate` takes the same elements, found by asking it."""
     # A fake tensor must not ask: its mode would fake the answer.
-    return type(like) is Tensor and _is_torch_nearest(tuple(axis), tuple(method))
+    return type(like) is Tensor and axis.resized > 0 and _is_torch_nearest(tuple(axis), tuple(method))
 
 
 @remember

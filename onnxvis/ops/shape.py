@@ -92,8 +92,8 @@ def tile(input: Tensor, repeats: Ints) -> Tensor:
 
 @operator("Tile")
 def tile_1(input: Tensor, tiles: int, axis: int) -> Tensor:
-    """Repeat the input along one dimension."""
-    return input.repeat([tiles if dim == axis % input.ndim else 1 for dim in range(input.ndim)])
+    """Repeat the input along one dimension; both numbers are of the type of the input, which may be a float."""
+    return input.repeat([int(tiles) if dim == int(axis) % input.ndim else 1 for dim in range(input.ndim)])
 
 
 @operator("Identity")

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from onnxvis.errors import UnsupportedOpError
 from onnxvis.ops.table import Ints, operator
 from onnxvis.ops.window import extents, interleave, per_axis, split_pads
 
@@ -115,18 +114,6 @@ def max_unpool(
     return flat.reshape(output_shape)
 
 
-@operator("MaxRoiPool", differentiable=False)
-def max_roi_pool(X: Tensor, rois: Tensor, *, pooled_shape: Ints, spatial_scale: float = 1.0) -> Tensor:
-    """Refuse: the windows depend on the values of the regions.
-
-    Raises:
-        UnsupportedOpError: Always.
-    """
-    del X, rois, pooled_shape, spatial_scale
-    message = "MaxRoiPool is not implemented: its windows depend on the values of its input; choose a node before it"
-    raise UnsupportedOpError(message, op_type="MaxRoiPool")
-
-
 @operator("AffineGrid")
 def affine_grid(theta: Tensor, size: Ints, *, align_corners: int = 0) -> Tensor:
     """Return the sampling positions of an affine map: (N, 2, 3) -> (N, H, W, 2), or (N, 3, 4) -> (N, D, H, W, 3)."""
@@ -141,89 +128,3 @@ def grid_sample(
     # Opset 20 renamed the modes of opset 16; torch kept the names.
     mode = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
     return functional.grid_sample(X, grid, mode, padding_mode, bool(align_corners))
-
-
-@operator("RoiAlign", since=16)
-def roi_align(
-    X: Tensor,
-    rois: Tensor,
-    batch_indices: Tensor,
-    *,
-    coordinate_transformation_mode: str = "half_pixel",
-    mode: str = "avg",
-    output_height: int = 1,
-    output_width: int = 1,
-    sampling_ratio: int = 0,
-    spatial_scale: float = 1.0,
-) -> Tensor:
-    """Pool bilinear samples of each region: (N, C, H, W) and R boxes (x1, y1, x2, y2) -> (R, C, height, width).
-
-    Raises:
-        UnsupportedOpError: The number of samples depends on the size of the regions (`sampling_ratio=0`).
-    """
-    if sampling_ratio <= 0:
-        message = "RoiAlign with sampling_ratio=0 is not implemented: how many samples it takes depends on its input"
-        raise UnsupportedOpError(message, op_type="RoiAlign")
-    half_pixel = coordinate_transformation_mode == "half_pixel"
-    corners = rois * spatial_scale - (0.5 if half_pixel else 0.0)
-    start, extent = corners[:, :2], corners[:, 2:] - corners[:, :2]
-    extent = extent if half_pixel else extent.clamp(min=1.0)
-    columns = _taps(start[:, 0], extent[:, 0], output_width * sampling_ratio, X.shape[3])
-    rows = _taps(start[:, 1], extent[:, 1], output_height * sampling_ratio, X.shape[2])
-    corner_values = _corner_values(X[batch_indices], rows, columns)
-    if mode == "max":
-        # As in onnxruntime and the reference: the largest weighted corner, not the largest sample.
-        return functional.max_pool2d(corner_values.amax(0), sampling_ratio)
-    return functional.avg_pool2d(corner_values.sum(0), sampling_ratio)
-
-
-@operator("RoiAlign")
-def roi_align_10(
-    X: Tensor,
-    rois: Tensor,
-    batch_indices: Tensor,
-    *,
-    mode: str = "avg",
-    output_height: int = 1,
-    output_width: int = 1,
-    sampling_ratio: int = 0,
-    spatial_scale: float = 1.0,
-) -> Tensor:
-    """As `roi_align`, with pixels at integer coordinates and regions of at least one pixel."""
-    return roi_align(
-        X,
-        rois,
-        batch_indices,
-        coordinate_transformation_mode="output_half_pixel",
-        mode=mode,
-        output_height=output_height,
-        output_width=output_width,
-        sampling_ratio=sampling_ratio,
-        spatial_scale=spatial_scale,
-    )
-
-
-def _taps(start: Tensor, extent: Tensor, count: int, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Both neighbors of `count` even samples of each region along an axis: index and weight, (R, count) each."""
-    steps = (torch.arange(count, device=start.device, dtype=start.dtype) + 0.5) / count
-    place = start[:, None] + extent[:, None] * steps
-    inside = ((place >= -1) & (place <= size)).to(place.dtype)
-    place = place.clamp(0, size - 1)
-    low = place.floor()
-    high = (low + 1).clamp(max=size - 1)
-    fraction = place - low
-    return (low.long(), (1 - fraction) * inside), (high.long(), fraction * inside)
-
-
-def _corner_values(
-    planes: Tensor, rows: tuple[tuple[Tensor, Tensor], ...], columns: tuple[tuple[Tensor, Tensor], ...]
-) -> Tensor:
-    """The weighted values at the four neighbors of each sample: (4, R, C, height, width)."""
-    regions = torch.arange(planes.shape[0], device=planes.device)[:, None, None]
-    values = [
-        # Indexing with a slice between tensors moves the channels to the end.
-        (planes[regions, :, y[:, :, None], x[:, None, :]] * (v[:, :, None] * w[:, None, :])[..., None])
-        for y, v in rows
-        for x, w in columns
-    ]
-    return torch.stack(values).permute(0, 1, 4, 2, 3)

@@ -18,5 +18,9 @@ def straight_through(value: Tensor, rounded: Tensor) -> Tensor:
 
 def rounded(value: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
     """Round half to even and saturate to [low, high]; the gradient passes inside that range."""
-    inside = value if low is None and high is None else value.clamp(low, high)
-    return straight_through(inside, inside.round())
+    if low is None or high is None:
+        inside = value if low is None and high is None else value.clamp(low, high)
+        return straight_through(inside, inside.round())
+    inside = value.clamp(low, high)
+    # Nothing is infinite any more, and what is not a number may stay so.
+    return inside.round().detach() + (inside - inside.detach())

@@ -22,6 +22,10 @@ def split_pads(
 ) -> tuple[Ints, Ints]:
     """Return the padding at the beginning and at the end of each spatial axis.
 
+    With "SAME" there are ceil(size / stride) windows, however they are dilated: so says the specification, and so its
+    reference pads. onnxruntime refuses to convolve such a node, and pools it as if windows were not dilated, which
+    leaves fewer of them.
+
     Args:
         auto_pad: "NOTSET" (take `pads`), "VALID", "SAME_UPPER" or "SAME_LOWER".
         pads: All beginnings, then all ends; None is no padding.

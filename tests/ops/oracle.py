@@ -22,6 +22,7 @@ def node_model(
     op_type: str,
     inputs: Sequence[np.ndarray | None],
     opset: int,
+    /,
     *,
     outputs: int = 1,
     domain: str = "",
@@ -60,28 +61,53 @@ def computed(
     op_type: str,
     inputs: Sequence[np.ndarray | None],
     opset: int,
+    /,
     *,
     outputs: int = 1,
     domain: str = "",
     constant: bool = True,
+    carried: bool = False,
     **attributes: Any,
 ) -> list[np.ndarray]:
-    """What the table's function computes; `constant=False` passes the inputs as not known beforehand."""
+    """What the table's function computes.
+
+    `constant=False` passes the inputs as not known beforehand, `carried=True` quantized integers carried by floats.
+    """
     entry = find(op_type, opset, domain)
     if entry is None:
         message = f"{op_type} is not in the table at opset {opset}"
         raise LookupError(message)
-    tensors = [None if x is None else torch.from_numpy(np.array(x)) for x in inputs]
+    types = tuple(None if x is None else helper.np_dtype_to_tensor_dtype(x.dtype) for x in inputs)
+    tensors = [None if x is None else held(x, carried=carried) for x in inputs]
     known = [t if constant or t is None else Known.DYNAMIC for t in tensors]
-    args, kwargs = bind(entry, known, {k: _attribute(v) for k, v in attributes.items()}, outputs)
+    values = {k: _attribute(v) for k, v in attributes.items()}
+    args, kwargs = bind(entry, known, values, outputs, types)
     result = entry.function(*[tensors[a.index] if isinstance(a, Slot) else a for a in args], **kwargs)
-    return [r.numpy() for r in (result if isinstance(result, tuple) else (result,))]
+    results = result if isinstance(result, tuple) else (result,)
+    said = () if entry.types is None else entry.types(types, values)
+    return [_as_type(r, said[i] if i < len(said) else None) for i, r in enumerate(results)]
+
+
+def held(x: np.ndarray, *, carried: bool = False) -> torch.Tensor:
+    """The torch tensor that holds an array; `carried`: integers of up to 32 bits as floats."""
+    if x.dtype.isbuiltin != 1:  # of ml_dtypes
+        x = x.astype(np.int8 if "int" in x.dtype.name and not carried else np.float32)
+    elif carried and x.dtype.kind in "iu" and x.dtype.itemsize <= np.dtype(np.int32).itemsize:
+        x = x.astype(np.float64 if x.dtype.itemsize == np.dtype(np.int32).itemsize else np.float32)
+    return torch.from_numpy(np.array(x))
+
+
+def _as_type(result: torch.Tensor, onnx_type: int | None) -> np.ndarray:
+    """The array that a result stands for, which an operator says by its ONNX type."""
+    array = result.detach().numpy()
+    return array if onnx_type is None else array.astype(helper.tensor_dtype_to_np_dtype(onnx_type))
 
 
 def assert_agrees(
     op_type: str,
     inputs: Sequence[np.ndarray | None],
     opset: int,
+    /,
     *,
     outputs: int = 1,
     domain: str = "",

@@ -73,6 +73,17 @@ def test_prelu_broadcasts_its_slope(shape: tuple[int, ...], opset: int) -> None:
     assert_agrees("PRelu", [X, RNG.normal(size=shape).astype(np.float32)], opset)
 
 
+@pytest.mark.parametrize("shape", [(1,), (3, 1, 1), (2, 3, 4, 5)])
+def test_prelu_of_integers_agrees(shape: tuple[int, ...]) -> None:
+    x, slope = (RNG.integers(-5, 6, size) for size in (X.shape, shape))
+    assert_agrees("PRelu", [x, slope], 16)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.7])
+def test_swiglu_agrees(alpha: float) -> None:
+    assert_agrees("SwiGLU", [X, RNG.normal(size=X.shape).astype(np.float32)], 28, alpha=alpha)
+
+
 def test_prelu_of_one_axis_is_that_of_the_last() -> None:
     x = RNG.normal(size=(2, 5, 4, 5)).astype(np.float32)
     assert_agrees("PRelu", [x, RNG.normal(size=(5,)).astype(np.float32)], 9)

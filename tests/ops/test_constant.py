@@ -9,8 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxvis.errors import DataDependentShapeError, UnsupportedOpError
-from onnxvis.ops.table import find
-from tests.ops.oracle import assert_agrees, computed
+from tests.ops.oracle import assert_agrees, computed, expected, node_model
 
 Array = npt.NDArray[Any]
 
@@ -104,8 +103,14 @@ def test_windows_agree(op_type: str, periodic: int) -> None:
     assert_agrees(op_type, [np.array(7)], 17, periodic=periodic, output_datatype=TensorProto.DOUBLE)
 
 
-@pytest.mark.parametrize(
-    "op_type", ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli"]
-)
-def test_random_numbers_have_no_entry(op_type: str) -> None:
-    assert find(op_type, 22) is None
+def test_the_cosines_of_a_blackman_window_add_up_to_whole_numbers() -> None:
+    assert_agrees("BlackmanWindow", [np.array(10)], 17, output_datatype=TensorProto.INT32)
+
+
+@pytest.mark.parametrize("op_type", ["HannWindow", "HammingWindow", "BlackmanWindow"])
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_the_shortest_windows_agree(size: int, op_type: str) -> None:
+    for periodic in (0, 1):
+        (found,) = computed(op_type, [np.array(size)], 17, periodic=periodic)
+        (wanted,) = expected(node_model(op_type, [np.array(size)], 17, periodic=periodic), [np.array(size)])
+        np.testing.assert_allclose(found, wanted, atol=1e-7)

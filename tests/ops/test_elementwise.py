@@ -52,6 +52,11 @@ def test_functions_of_one_element_agree(op_type: str, x: Array, oldest: int, new
     assert_agrees(op_type, [x], 28 if newest else oldest)
 
 
+def test_the_sign_of_what_is_not_a_number_is_not_a_number() -> None:
+    assert_agrees("Sign", [np.array([np.nan, np.inf, -np.inf, -0.0, 2.0], np.float32)], 13)
+    assert_agrees("Sign", [np.array([-3, 0, 5], np.int64)], 13)
+
+
 @pytest.mark.parametrize("opset", [11, 22, 28])
 def test_round_takes_halves_to_the_even_integer(opset: int) -> None:
     halves = np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.4], np.float32)

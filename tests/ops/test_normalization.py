@@ -52,9 +52,17 @@ def test_batch_normalization_passes_its_statistics_on(opset: int, outputs: int) 
     np.testing.assert_array_equal(found[2], VARIANCE)
 
 
-def test_batch_normalization_in_training_is_refused() -> None:
-    with pytest.raises(UnsupportedOpError, match="training_mode=1"):
-        computed("BatchNormalization", [IMAGE, SCALE, BIAS, MEAN, VARIANCE], 14, training_mode=1, outputs=3)
+@pytest.mark.parametrize("opset", [14, 15])
+@pytest.mark.parametrize("shape", [(2, 6, 4, 5), (4, 6), (1, 6, 3)])
+def test_batch_normalization_in_training_takes_the_statistics_of_the_batch(shape: tuple[int, ...], opset: int) -> None:
+    inputs = [draw(*shape), SCALE, BIAS, MEAN, VARIANCE]
+    assert_agrees("BatchNormalization", inputs, opset, training_mode=1, outputs=3, momentum=0.7, epsilon=1e-3)
+
+
+def test_batch_normalization_in_training_has_the_gradient_of_finite_differences() -> None:
+    X = torch.from_numpy(draw(3, 2, 2)).double().requires_grad_()
+    given = [torch.tensor(values, dtype=torch.float64) for values in ([0.5, 2.0], [0.1, 0.2], [0.0, 1.0], [1.0, 2.0])]
+    assert gradcheck(lambda x: normalization.batch_normalization(x, *given, training_mode=1), X)
 
 
 @pytest.mark.parametrize("opset", [7, 22, 28])

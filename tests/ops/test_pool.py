@@ -49,6 +49,22 @@ def test_pools_agree_with_any_padding(
     assert_agrees(op_type, [IMAGE], 22, kernel_shape=kernel, pads=pads, strides=strides, ceil_mode=ceil_mode)
 
 
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_dilated_windows_are_padded_to_one_for_each_stride(stride: int, auto_pad: str) -> None:
+    # As the specification has it; onnxruntime takes it so only if the pads are written out.
+    sizes, spans = IMAGE.shape[2:], (5, 3)
+    totals = [(-(-size // stride) - 1) * stride + span - size for size, span in zip(sizes, spans, strict=True)]
+    small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    pads = small + large if auto_pad == "SAME_UPPER" else large + small
+    attributes: dict[str, Any] = {"kernel_shape": [3, 2], "strides": [stride] * 2, "dilations": [2, 2]}
+    for op_type in ("MaxPool", "AveragePool", "LpPool"):
+        assert_agrees(op_type, [IMAGE], 22, pads=pads, **attributes)
+        (by_hand,) = computed(op_type, [IMAGE], 22, pads=pads, **attributes)
+        (found,) = computed(op_type, [IMAGE], 22, auto_pad=auto_pad, **attributes)
+        np.testing.assert_array_equal(found, by_hand)
+
+
 @pytest.mark.parametrize("ceil_mode", [0, 1])
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
 @pytest.mark.parametrize("strides", STRIDES)

@@ -204,6 +204,12 @@ def test_resize_of_bytes_keeps_the_type(mode: str) -> None:
     assert_agrees("Resize", inputs, 13, mode=mode, coordinate_transformation_mode="asymmetric", nearest_mode="floor")
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_an_axis_may_shrink_to_nothing(mode: str) -> None:
+    scales = np.array([1, 1, 0.1, 2], np.float32)
+    assert_agrees("Resize", [IMAGE, None, scales], 19, mode=mode, coordinate_transformation_mode="half_pixel")
+
+
 def test_an_unknown_coordinate_mode_is_refused() -> None:
     with pytest.raises(UnsupportedOpError, match="'polar'"):
         computed("Resize", [IMAGE, None, floats([1, 1, 2, 2])], 13, coordinate_transformation_mode="polar")

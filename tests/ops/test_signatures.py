@@ -14,9 +14,12 @@ from onnx.defs import OpSchema, SchemaError
 from onnxvis.ops.bind import _LEGACY_HINTS
 from onnxvis.ops.table import Operator, entries, find
 
-OLDEST, NEWEST = 7, 28
+OLDEST, MODERN, NEWEST = 1, 7, 28
 UNDEFINED = onnx.AttributeProto.UNDEFINED
-SYNONYMS = {"bilinear": "linear"}  # GridSample-20 calls linear what GridSample-16 called bilinear
+# GridSample-20 calls linear what GridSample-16 called bilinear; GRU-1 has a letter too few.
+SYNONYMS = {"bilinear": "linear", "foward": "forward"}
+# What a schema calls optional without saying what its absence means.
+MEANT = {("LpPool", "kernel_shape"), ("Reshape", "shape")}
 
 
 def served(entry: Operator) -> list[OpSchema]:
@@ -64,7 +67,8 @@ def test_optional_inputs_may_be_omitted(entry: Operator, schema: OpSchema) -> No
             assert parameter.default is not inspect.Parameter.empty, value.name
     for parameter in parameters[len(schema.inputs) :]:
         required = parameter.name in schema.attributes and schema.attributes[parameter.name].required
-        left_out = parameter.kind is inspect.Parameter.VAR_POSITIONAL or parameter.name == "outputs"
+        left_out = parameter.kind is inspect.Parameter.VAR_POSITIONAL or parameter.name in {"outputs", "input_types"}
+        required = required or (schema.since_version < MODERN and (schema.name, parameter.name) in MEANT)
         assert required or left_out or parameter.default is not inspect.Parameter.empty, parameter.name
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from onnxvis.errors import UnsupportedOpError
 from onnxvis.ops import spatial
 from tests.ops.oracle import assert_agrees, computed
 
@@ -18,8 +17,6 @@ RNG = np.random.default_rng(0)
 IMAGE = RNG.normal(size=(2, 3, 6, 5)).astype(np.float32)
 VOLUME = RNG.normal(size=(2, 3, 4, 6, 5)).astype(np.float32)
 BLOCKS = RNG.normal(size=(2, 12, 3, 4)).astype(np.float32)
-# Boxes inside the image, smaller than a pixel, across the borders and far outside.
-ROIS = np.array([[0, 0, 8, 9], [1.2, 1.5, 1.6, 1.7], [-3, -2, 4, 5], [4, 3, 40, 50], [60, 60, 70, 70]], np.float32)
 
 
 def ints(*values: int) -> Array:
@@ -73,29 +70,6 @@ def test_affine_grid_agrees(size: tuple[int, ...], align_corners: int) -> None:
     assert_agrees("AffineGrid", [theta, ints(*size)], 20, align_corners=align_corners)
 
 
-@pytest.mark.parametrize("mode", ["avg", "max"])
-@pytest.mark.parametrize("sampling_ratio", [1, 2, 3])
-@pytest.mark.parametrize("scale", [1.0, 0.5])
-@pytest.mark.parametrize("coordinates", ["half_pixel", "output_half_pixel"])
-def test_roi_align_agrees(coordinates: str, scale: float, sampling_ratio: int, mode: str) -> None:
-    attributes: dict[str, Any] = {
-        "mode": mode,
-        "sampling_ratio": sampling_ratio,
-        "spatial_scale": scale,
-        "output_height": 3,
-        "output_width": 2,
-    }
-    inputs = [IMAGE, ROIS, ints(0, 1, 1, 0, 1)]
-    assert_agrees("RoiAlign", inputs, 16, coordinate_transformation_mode=coordinates, **attributes)
-    if coordinates == "output_half_pixel":
-        assert_agrees("RoiAlign", inputs, 10, **attributes)
-
-
-def test_roi_align_with_an_adaptive_number_of_samples_is_refused() -> None:
-    with pytest.raises(UnsupportedOpError, match="sampling_ratio=0"):
-        computed("RoiAlign", [IMAGE, ROIS, ints(0, 0, 0, 0, 0)], 16)
-
-
 @pytest.mark.parametrize(
     ("image", "block", "attributes"),
     [
@@ -145,16 +119,9 @@ def test_max_unpool_puts_the_maxima_back(kernel: tuple[int, int], opset: int) ->
         assert_agrees("MaxUnpool", inputs[:2], opset, kernel_shape=kernel, strides=kernel)
 
 
-def test_max_roi_pool_is_refused() -> None:
-    with pytest.raises(UnsupportedOpError, match="MaxRoiPool"):
-        computed("MaxRoiPool", [IMAGE, ROIS], 7, pooled_shape=[2, 2])
-
-
 def test_spatial_operators_have_the_gradient_of_finite_differences() -> None:
     X = torch.from_numpy(RNG.normal(size=(1, 4, 4, 2))).requires_grad_()
-    rois, batch = torch.from_numpy(ROIS[:3].astype(np.float64)), torch.zeros(3, dtype=torch.int64)
     assert gradcheck(lambda x: spatial.depth_to_space(x, blocksize=2), X)
     assert gradcheck(lambda x: spatial.space_to_depth(x, blocksize=2), X)
     assert gradcheck(lambda x: spatial.center_crop_pad(x, (3, 5), axes=(2, 3)), X)
     assert gradcheck(lambda x: spatial.col2im(x.reshape(1, 4, 8), (5, 3), (2, 2)), X)
-    assert gradcheck(lambda x: spatial.roi_align(x, rois, batch, output_height=2, output_width=2, sampling_ratio=2), X)

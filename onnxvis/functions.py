@@ -1,0 +1,72 @@
+"""Model-local functions, written where they are called."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from onnxvis.errors import InvalidModelError
+
+_MOST_NODES = 200_000
+_MOST_RENAMES = 50_000_000
+"""Inlining gives the n-th node of one name its name after n attempts."""
+
+
+def inline_functions(model: ir.Model, name: str) -> None:
+    """Replace each call of a function by the function's nodes.
+
+    Args:
+        model: The model, which is changed.
+        name: Its name, for messages.
+
+    Raises:
+        InvalidModelError: Functions that call functions come to more nodes than any model has.
+    """
+    if not model.functions:
+        return
+    calls = _calls(model)
+    sizes = {key: len(function.graph) for key, function in model.functions.items()}
+    nodes = sum(count * sizes[key] for key, count in calls.items())
+    if nodes > _MOST_NODES or _renames(model, calls) > _MOST_RENAMES:
+        message = (
+            f"The functions of {name} come to {nodes:.3g} nodes where they are called, which is too many to write out. "
+            "Export the model without functions."
+        )
+        raise InvalidModelError(message, nodes=nodes)
+    InlinePass()(model)
+
+
+def _calls(model: ir.Model) -> Counter[ir.OperatorIdentifier]:
+    """Count how often each function is called in the end, directly and by others."""
+    inner = {key: _called(model, function.graph) for key, function in model.functions.items()}
+    total: Counter[ir.OperatorIdentifier] = Counter()
+    waiting = _called(model, model.graph)
+    # A chain of calls without a cycle is no longer than there are functions; the inliner refuses a cycle.
+    for _ in range(len(model.functions)):
+        total.update(waiting)
+        following: Counter[ir.OperatorIdentifier] = Counter()
+        for key, count in waiting.items():
+            for called, times in inner[key].items():
+                following[called] += count * times
+        waiting = following
+        if not waiting or total.total() > _MOST_NODES:
+            break
+    return total
+
+
+def _called(model: ir.Model, graph: ir.Graph) -> Counter[ir.OperatorIdentifier]:
+    identifiers = (node.op_identifier() for node in ir.traversal.RecursiveGraphIterator(graph))
+    return Counter(identifier for identifier in identifiers if identifier in model.functions)
+
+
+def _renames(model: ir.Model, calls: Counter[ir.OperatorIdentifier]) -> int:
+    """Estimate the attempts at a free name: those of one name take the sum of 1 to their number."""
+    copies: Counter[str] = Counter()
+    for key, count in calls.items():
+        for node in ir.traversal.RecursiveGraphIterator(model.functions[key].graph):
+            copies.update({f"node {node.name}": count})
+            for value in node.outputs:
+                copies.update({f"value {value.name}": count})
+    return sum(count * count // 2 for count in copies.values())

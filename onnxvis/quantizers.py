@@ -1,0 +1,90 @@
+"""Quantized networks beside the reference, piece by piece.
+
+Two libraries that differ in the last place of a float round it to different integers where it lies halfway between
+two, and everything after that differs by a step of the quantizer. So each quantizer's output is compared by itself, one
+step being allowed, and the network goes on with what the reference has there: every piece between two quantizers is
+compared at the same inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from onnxvis.network import Network
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+_ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QGemm", "Round"})
+_ROUNDING_FAMILY = "QLinear"
+_STEP = 1.0
+
+
+def quantizers_of(network: Network, quantized: Mapping[str, bool]) -> list[str]:
+    """Return the tensors that a quantizer makes, by ONNX name, as far as a network computes them.
+
+    Args:
+        network: A lowered network.
+        quantized: By tensor name, whether it holds integers.
+    """
+    found = {str(node.meta["onnx_value"]): str(node.meta["onnx_op"]) for node in network.graph.nodes if _rounds(node)}
+    # The scale that DynamicQuantizeLinear returns is none; of operators outside the standard the type is not known.
+    return [
+        name
+        for name, op_type in found.items()
+        if name in quantized and (quantized[name] or op_type != "DynamicQuantizeLinear")
+    ]
+
+
+def run_in_pieces(
+    network: Network, arguments: Sequence[Tensor], given: Arrays
+) -> tuple[Tensor | tuple[Tensor, ...], dict[str, int], str | None]:
+    """Run a network whose quantizers hand on what the reference has there.
+
+    Args:
+        network: A lowered network.
+        arguments: Its inputs.
+        given: What the reference has after each quantizer, by ONNX name.
+
+    Returns:
+        The network's results; how many elements were rounded the other way, by name; the first quantizer that is off
+        by more than one step, or None.
+    """
+    interpreter = _Pieces(network, given)
+    with torch.no_grad():
+        results = interpreter.run(*arguments)
+    return results, interpreter.flips, interpreter.wrong
+
+
+def _rounds(node: fx.Node) -> bool:
+    op_type = str(node.meta.get("onnx_op", ""))
+    return op_type in _ROUNDING or op_type.startswith(_ROUNDING_FAMILY)
+
+
+class _Pieces(fx.Interpreter):
+    """Runs a network node by node, and replaces what quantizers return."""
+
+    def __init__(self, network: Network, given: Arrays) -> None:
+        super().__init__(network)
+        self.given = given
+        self.flips: dict[str, int] = {}
+        self.wrong: str | None = None
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        name = str(n.meta.get("onnx_value", ""))
+        if not _rounds(n) or name not in self.given or not isinstance(result, Tensor):
+            return result
+        wanted = torch.from_numpy(self.given[name].astype(np.float64)).to(result.device)
+        if wanted.shape != result.shape:
+            self.wrong = self.wrong or name
+            return result
+        difference = (result.double() - wanted).abs()
+        self.flips[name] = int((difference > 0).sum())
+        if not bool((difference <= _STEP).all()):
+            self.wrong = self.wrong or name
+        return wanted.to(result.dtype)

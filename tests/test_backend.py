@@ -1,0 +1,173 @@
+"""The ONNX project's backend cases, by its own runner, and the interface that it uses."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper
+
+from onnxvis.backend import OnnxvisBackend, prepare, run_model, run_node, supports_device
+from onnxvis.errors import InputError, UnsupportedOpError
+
+
+class Strict(OnnxvisBackend):
+    """The backend, without a way to leave out what it has no implementation of."""
+
+    @classmethod
+    def is_compatible(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> bool:  # noqa: ARG003 - the interface's
+        """Say yes."""
+        return True
+
+
+with warnings.catch_warnings():
+    # What the project's generators do with infinities and empty sets.
+    warnings.simplefilter("ignore")
+    import onnx.backend.test
+    from onnx.backend.test import BackendTest, loader
+
+    RUNNER = BackendTest(Strict, __name__)
+
+TOTAL = 2033
+WANTED = 1950
+
+STRINGS = "strings: torch has none, and no gradient passes them"
+RANDOM = "random numbers, which no seed makes the same in two libraries"
+TRAINING = "operators of training, which no exported network has"
+TREES = "trees have no gradient"
+IMAGES = "decodes an image file, in front of any input that could be optimized"
+ROUNDING = "one unit in the last place of float16, in the order of a sum; onnxruntime is off by the same"
+NOISE = "rounding noise of 2e-7 where the case has another transform's noise; onnxruntime fails it too"
+EXCLUDED = {
+    r"test_(strnorm|string_split|string_concat|regex_full_match|equal_string)": STRINGS,
+    r"test_ai_onnx_ml_label_encoder_(string_int|tensor)": STRINGS,
+    r"test_training_dropout": RANDOM,
+    r"test_bernoulli": RANDOM,
+    r"test_(adagrad|adam|momentum|nesterov_momentum|gradient_of)": TRAINING,
+    r"test_ai_onnx_ml_tree_ensemble": TREES,
+    r"test_image_decoder": IMAGES,
+    r"test_attention_4d_causal_fp16": ROUNDING,
+    r"test_dft_inverse": NOISE,
+    r"test_loop16_seq_none": "the project's runner cannot compare a scalar in a sequence; tested below",
+    r"test_maxunpool_export_with_output_shape": "indices count in the output without pads, as in onnxruntime",
+    r"test_resize_downsample_scales_(linear|cubic)_align_corners": "lengths are whole numbers, as onnxruntime has it",
+}
+"""What the project's runner leaves out, and why."""
+
+for pattern in EXCLUDED:
+    RUNNER.exclude(pattern)
+
+for suite in RUNNER.test_cases.values():
+    for name in [name for name in vars(suite) if name.endswith("_cuda") and not supports_device("CUDA")]:
+        delattr(suite, name)
+
+globals().update(RUNNER.test_cases)
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the runner from writing into the user's home, and its casts of infinities from being errors."""
+    monkeypatch.setenv("ONNX_HOME", os.fspath(tmp_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def cases() -> list[str]:
+    """The names of all cases."""
+    kinds = ("node", "simple", "pytorch-converted", "pytorch-operator", "real")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [case.name for kind in kinds for case in loader.load_model_tests(kind=kind)]
+
+
+def left_out() -> dict[str, str]:
+    """The cases that are left out, with the reason."""
+    return {name: reason for name in cases() for pattern, reason in EXCLUDED.items() if re.match(pattern, name)}
+
+
+def test_of_the_cases_few_are_left_out_and_each_for_a_reason() -> None:
+    names = cases()
+    assert len(names) == TOTAL
+    assert len(names) - len(left_out()) >= WANTED
+
+
+def test_each_reason_is_needed() -> None:
+    names = cases()
+    assert all(any(re.match(pattern, name) for name in names) for pattern in EXCLUDED)
+
+
+def test_a_scalar_goes_through_a_sequence_of_a_loop() -> None:
+    (case,) = (case for case in loader.load_model_tests(kind="node") if case.name == "test_loop16_seq_none")
+    for inputs, outputs in case.data_sets or ():
+        (found,) = prepare(case.model or onnx.ModelProto()).run(inputs)
+        assert len(found) == len(outputs[0])
+        for mine, theirs in zip(found, outputs[0], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+RELU = """
+<ir_version: 8, opset_import: ["": 17]> net (float16[2, 3] x, int64[2] shape) => (float16[N, M] y, float16[2, 3] z)
+{ z = Relu (x) y = Reshape (z, shape) }
+"""
+
+
+def test_outputs_have_names_and_the_declared_types() -> None:
+    x = np.array([[-1, 2, -3], [4, -5, 6]], np.float16)
+    result = run_model(onnx.parser.parse_model(RELU), [x, np.array([3, 2])])
+    assert result.y.dtype == np.float16  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(result.y, np.maximum(x, 0).reshape(3, 2))  # type: ignore[attr-defined]
+
+
+def test_inputs_can_be_given_by_name_and_anew() -> None:
+    prepared = prepare(onnx.parser.parse_model(RELU))
+    for shape in ((3, 2), (6, 1)):
+        found = prepared.run({"shape": np.array(shape), "x": np.ones((2, 3), np.float16)})
+        assert found[0].shape == shape
+
+
+def test_what_floats_decide_is_computed_too() -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> net (float[4] x) => (int64[1, N] y) { y = NonZero (x) }'
+    (found,) = run_model(onnx.parser.parse_model(text), [np.array([0, 1, 0, 2], np.float32)])
+    np.testing.assert_array_equal(found, [[1, 3]])
+
+
+def test_a_node_can_be_run_by_itself() -> None:
+    node = helper.make_node("Softmax", ["x"], ["y"], axis=0)
+    x = np.ones((4, 2), np.float32)
+    np.testing.assert_allclose(run_node(node, [x])[0], x / 4)
+    # Before opset 13 all axes from the given one on were one.
+    np.testing.assert_allclose(run_node(node, [x], opset_version=11)[0], x / 8)
+
+
+def test_devices() -> None:
+    assert supports_device("CPU")
+    assert supports_device("CUDA") == torch.cuda.is_available()
+    assert not supports_device("CUDA:99")
+    assert not supports_device("TPU")
+
+
+def test_too_many_inputs_and_unknown_settings_are_errors() -> None:
+    prepared = prepare(onnx.parser.parse_model(RELU))
+    with pytest.raises(InputError, match="takes 2 inputs"):
+        prepared.run([np.ones(1)] * 3)
+    with pytest.raises(InputError, match="No setting speed"):
+        prepared.run([np.ones(1)], speed=3)
+
+
+def test_compatible_is_what_has_an_implementation() -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 20]> net (string[2] x) => (string[2] y) { y = StringConcat (x, x) }'
+    )
+    assert OnnxvisBackend.is_compatible(onnx.parser.parse_model(RELU))
+    assert not OnnxvisBackend.is_compatible(model)
+    with pytest.raises(UnsupportedOpError, match="StringConcat"):
+        run_model(model, [np.array(["a", "b"])])
