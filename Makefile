@@ -1,6 +1,7 @@
 # make demo    a picture of what the sample model's class "rings" looks for
 # make test    the tests
 # make lint    ruff, mypy, import-linter
+# make converters   the tests of converters/, each framework in an environment of its own (3 GB, the first time)
 # make clean   remove what these made, their virtual environments included
 #
 # Each makes the virtual environment that it needs with PYTHON (3.11 or newer), at the versions of constraints.txt.
@@ -11,7 +12,9 @@ PYTEST_ARGS ?=
 MAKEFLAGS += --no-print-directory
 PICTURE := demo/rings.png
 
-.PHONY: help demo test lint clean
+FRAMEWORKS := jax paddle sklearn tensorflow
+
+.PHONY: help demo test lint converters clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -30,9 +33,26 @@ lint: .venv-lint/installed
 	.venv-lint/bin/mypy
 	.venv-lint/bin/lint-imports --no-logo
 
+converters: .venv-test/installed $(FRAMEWORKS:%=.venv-%/installed)
+	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n 2 --dist loadgroup tests/converters $(PYTEST_ARGS)
+
 clean:
-	rm -rf .venv-demo .venv-test .venv-lint demo dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	find onnxvis samples tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv-demo .venv-test .venv-lint $(FRAMEWORKS:%=.venv-%) demo dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find converters onnxvis samples tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv-jax/installed: SCRIPTS := converters/from_jax.py
+.venv-paddle/installed: SCRIPTS := converters/from_paddle.py
+.venv-sklearn/installed: SCRIPTS := converters/from_sklearn.py
+.venv-tensorflow/installed: SCRIPTS := converters/from_keras.py converters/from_tensorflow.py converters/from_tflite.py
+
+# What a converter needs stands in its own first lines.
+$(FRAMEWORKS:%=.venv-%/installed): .venv-%/installed: converters/requirements.py $(wildcard converters/from_*.py)
+	@rm -rf .venv-$*
+	@echo "Installing into .venv-$* (some minutes, the first time)"
+	@$(PYTHON) -m venv .venv-$*
+	@$(PYTHON) converters/requirements.py $(SCRIPTS) > .venv-$*/requirements.txt
+	@.venv-$*/bin/python -m pip --disable-pip-version-check install -qq -r .venv-$*/requirements.txt
+	@touch $@
 
 .venv-demo/installed: EXTRAS :=
 .venv-test/installed: EXTRAS := [test]

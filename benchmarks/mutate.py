@@ -3,8 +3,8 @@
     python -m benchmarks.mutate [--count 5000] [--first 0] [--workers 2] [--models ../shared/models] [--keep FOLDER]
 
 Wrong is whatever is neither a picture nor an `OnnxvisError`: another exception, a process that dies, more than a
-minute, more than 4 GB of memory; and also where torch and onnxruntime disagree. Seeds are the small models of tests/mutant_seeds.py, the samples, and the small ones
-of a folder.
+minute, more than 4 GB of memory; and also where torch and onnxruntime disagree. Seeds are the small models of
+tests/mutant_seeds.py, the samples, and the small ones of a folder.
 """
 
 from __future__ import annotations

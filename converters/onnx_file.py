@@ -34,6 +34,7 @@ from comparison import TOLERANCE, Array, Feeds, Shapes, compare, compared_shapes
 from meaning import LAYOUTS, PRESETS, meaning
 from onnx import helper
 from refusal import ConversionError, refusing
+from silence import silence
 
 __all__ = [
     "Array",
@@ -158,7 +159,7 @@ def deliver(
     helper.set_model_props(model, entries | told.metadata())
     if feeds is None:
         feeds = draw_inputs(model, told, compared_shapes(model, arguments.shape, shapes or {}))
-    with refusing("the framework cannot run the model on the input of the comparison"):
+    with refusing("the framework cannot run the model on the input of the comparison"), silence():
         expected = [np.asarray(output) for output in reference(feeds)]
     write(model, arguments.output)
     print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.2f} MB, opset {_opset(model)}")

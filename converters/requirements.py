@@ -2,7 +2,7 @@
 
     python converters/requirements.py converters/from_keras.py converters/from_tflite.py > requirements.txt
 
-Each converter says it in its own header (PEP 723, https://peps.python.org/pep-0723/), and nothing says it a second time.
+Each converter says it in its own header (PEP 723, https://peps.python.org/pep-0723/), and nothing says it again.
 """
 
 from __future__ import annotations

@@ -10,6 +10,19 @@ SHAPE_ONLY = frozenset({"Shape", "Size"})
 """Operators whose output depends on the shape of their input, not on its values."""
 
 
+HANDING_ON = frozenset(
+    {
+        *("Clip", "Compress", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements"),
+        *("GatherND", "GlobalMaxPool", "Identity", "Max", "MaxPool", "Min", "Pad", "ReduceMax", "ReduceMin", "Relu"),
+        *("Reshape", "ReverseSequence", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "TopK", "Transpose"),
+        *("Trilu", "Unsqueeze", "Upsample", "Where"),
+    }
+)
+"""Operators that hand on some of the values they get: a quantized integer stays what it is."""
+_QUANTIZING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QGemm", "NhwcMaxPool"})
+_QUANTIZING_FAMILY = "QLinear"
+
+
 def is_default_domain(domain: str) -> bool:
     """Whether the domain is the ONNX operator set, which has two spellings."""
     return domain in ("", "ai.onnx")
@@ -51,6 +64,18 @@ def computed_values(graph: ir.Graph) -> list[ir.Value]:
         outputs = [value for value in node.outputs if value.name]
         reached.update(outputs)
         found.extend(outputs)
+    return found
+
+
+def quantized_values(graph: ir.Graph) -> set[ir.Value]:
+    """Return the integers that stand for floats: what quantizers make, and what is handed on from there."""
+    found: set[ir.Value] = set()
+    for node in graph:
+        quantizes = node.op_type in _QUANTIZING or node.op_type.startswith(_QUANTIZING_FAMILY)
+        hands_on = node.op_type in HANDING_ON and not found.isdisjoint(value for value in node.inputs if value)
+        if quantizes or hands_on:
+            # The scale and the indices that some return too are told apart by their types.
+            found.update(node.outputs[: None if node.op_type == "Split" else 1])
     return found
 
 

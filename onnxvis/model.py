@@ -21,7 +21,7 @@ from onnxvis.channels import channel_axes
 from onnxvis.errors import InvalidModelError, ModelFileError, OnnxvisError, innermost_reason
 from onnxvis.external import check_external_data, check_weights, sha256_with_weights
 from onnxvis.functions import inline_functions
-from onnxvis.graph import computed_values, is_default_domain, opset, real_inputs
+from onnxvis.graph import computed_values, is_default_domain, opset, quantized_values, real_inputs
 from onnxvis.names import NameIndex
 from onnxvis.protofile import Content, checksum_of, parse, read
 from onnxvis.shapes import TensorSpec, inferred, skeleton
@@ -117,13 +117,16 @@ class Model:
 
     @functools.cached_property
     def nodes(self) -> tuple[NodeSpec, ...]:
-        """All float tensors that are computed from the inputs, in the order of computation."""
-        return tuple(self._node_spec(value) for value in self.float_values if not _is_mask(value))
+        """All tensors that can be visualized, in the order of computation: see `activations`."""
+        return tuple(self._node_spec(value) for value in self.activations if not _is_mask(value))
 
     @functools.cached_property
-    def float_values(self) -> tuple[onnx_ir.Value, ...]:
-        """The values behind `nodes`."""
-        return tuple(value for value in computed_values(self.ir.graph) if self.spec(value).is_float)
+    def activations(self) -> tuple[onnx_ir.Value, ...]:
+        """The values computed from the inputs that are floats, or quantized integers that stand for floats."""
+        quantized = quantized_values(self.ir.graph)
+        return tuple(
+            value for value in computed_values(self.ir.graph) if self.spec(value).is_float or value in quantized
+        )
 
     @functools.cached_property
     def values(self) -> Mapping[str, onnx_ir.Value]:
@@ -133,7 +136,7 @@ class Model:
     @functools.cached_property
     def names(self) -> NameIndex:
         """The names by which tensors are found."""
-        return NameIndex(self.ir.graph, self.float_values, {name: spec.shape for name, spec in self.tensors.items()})
+        return NameIndex(self.ir.graph, self.activations, {name: spec.shape for name, spec in self.tensors.items()})
 
     @functools.cached_property
     def channel_axes(self) -> Mapping[str, int]:

@@ -413,6 +413,8 @@ def _notes(units: Units, recipe: Recipe) -> list[str]:
         counts = ", ".join(f"{count} {op}" for op, count in sorted(units.network.replaced.items()))
         kind = recipe.backprop if isinstance(recipe.backprop, str) else "replaced"
         notes.append(f"{kind} backward pass of {counts}")
+    if not units.model.tensors[target.tensor].is_float:
+        notes.append("the target holds quantized integers: its activation is counted in steps of the quantizer")
     if is_half(units.model, [target.tensor]):
         in_float32 = recipe.precision == "float32"
         computed = "torch in float32: half-precision gradients vanish" if in_float32 else "and torch too, as asked"

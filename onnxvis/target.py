@@ -130,7 +130,7 @@ def _check_visualizable(model: Model, value: ir.Value) -> None:
         else f"computed by {node.op_type}"
     )
     remedy = f"'onnxvis nodes {model.name}' lists what can be visualized."
-    if not spec.is_float:
+    if not spec.is_float and value not in set(model.activations):
         message = f"Tensor {spec.name!r} ({kind}) holds {spec.dtype}, not floats: no gradient reaches it. {remedy}"
         raise NotVisualizableError(message, tensor=spec.name)
     if value not in set(computed_values(model.ir.graph)):

@@ -132,7 +132,7 @@ def verify(
     """
     loaded = load(model)
     if node is None:
-        return _verified_all(loaded, list(loaded.float_values), input_shapes, inputs or {}, tolerance)
+        return _verified_all(loaded, list(loaded.activations), input_shapes, inputs or {}, tolerance)
     asked = resolve(loaded, node, logits=False).tensor
     network = lower(loaded, [asked], input_shapes, constants=_flags(inputs or {}))
     feeds = _feeds(loaded, [asked], input_shapes, inputs or {})
@@ -146,7 +146,7 @@ def _first_divergence(
 ) -> str | None:
     """Return the first node on the way to a tensor that disagrees; the tensor itself where no earlier one does."""
     nodes = ancestors([model.values[tensor]])
-    values = [value for value in model.float_values if value.producer() in nodes]
+    values = [value for value in model.activations if value.producer() in nodes]
     full = _verified_all(model, values, input_shapes, feeds, report.tolerance)
     return full.first_divergence or report.first_divergence
 

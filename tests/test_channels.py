@@ -21,6 +21,7 @@ WEIGHTS = {
     "two": (2,),
     "six": (6,),
     "eight": (8,),
+    "w16": (16, 3, 3, 3),
     "gru_w": (1, 15, 8),
     "gru_r": (1, 15, 5),
     "gru_w2": (2, 15, 8),
@@ -115,6 +116,7 @@ HEADS = (
 )
 BOTH_WAYS = TOKENS + '  g, g_h = GRU <hidden_size = 5, direction = "bidirectional"> (t, gru_w2, gru_r2)  '
 QUANTIZED = "q = QuantizeLinear ({}, half, zero)  "
+GRAM = QUANTIZED.format("t") + "r = Transpose <perm = [0, 2, 1]> (q)  "
 SCALES = "half, zero, half, zero"
 DEQUANTIZED = "y = DequantizeLinear (p, half, zero)"
 
@@ -146,7 +148,7 @@ def test_channels_are_found_again_behind_heads_windows_and_unfolded_patches(node
         (TOKENS + "  n, y = LayerNormalization <axis = -1> (t, eight)", None),
         (TOKENS + '  y = Einsum <equation = "btc,cd->btd"> (t, tokens)', 2),
         (TOKENS + "  " + SCORES + 'y = Einsum <equation = "bqk,bkc->bqc"> (a, t)', 2),
-        (TOKENS + "  " + SCORES + 'y = Einsum <equation = "bqk->bkq"> (a)', None),
+        (f"{TOKENS}  {shaped('1, 24, 2, 4', 't', 'p')}  " + 'y = Einsum <equation = "bqhd,bkhd->bhqk"> (p, p)', None),
         (TOKENS + "  y, y_h = GRU <hidden_size = 5> (t, gru_w, gru_r)", 3),
         (BOTH_WAYS + "y = Identity (g)", None),
         (BOTH_WAYS + f"m = Transpose <perm = [0, 2, 1, 3]> (g)  {shaped('1, 24, 10', 'm')}", 2),
@@ -162,11 +164,12 @@ def test_the_axis_that_an_operator_works_on_is_not_taken_for_the_channels(nodes:
         (f"{NHWC}  {QUANTIZED.format('t')} y = DequantizeLinear (q, half, zero)", 3),
         (f"{QUANTIZED.format('h')} p = QLinearConv (q, half, zero, w8, {SCALES})  {DEQUANTIZED}", 1),
         (f"{TOKENS} {QUANTIZED.format('t')} p = QLinearMatMul (q, half, zero, tokens8, {SCALES})  {DEQUANTIZED}", 2),
+        (f"{TOKENS} {GRAM}p = QLinearMatMul (q, half, zero, r, {SCALES})  {DEQUANTIZED}", None),
         (f"{TOKENS}  {QUANTIZED.format('t')} y = MatMulInteger (q, tokens8)", 2),
         ("y = com.microsoft.FusedConv (x, w)", 1),
     ],
 )
-def test_quantized_and_fused_operators_are_followed(nodes: str, expected: int) -> None:
+def test_quantized_and_fused_operators_are_followed(nodes: str, expected: int | None) -> None:
     assert axis(nodes) == expected
 
 
@@ -222,7 +225,7 @@ def test_contrib_operators_are_followed_once_shapes_are_known(
             "b = Transpose <perm = [0, 2, 1, 3]> (a)  " + shaped("1, 7, 8", "b"),
             2,
         ),
-        ("a, p, q, y = Attention <q_num_heads = 2, kv_num_heads = 2> (t, t, t)", None),
+        ("a, p, q, y = Attention <q_num_heads = 1, kv_num_heads = 1> (t, t, t)", None),
         ("y = RMSNormalization (t, g)", 2),
     ],
 )
@@ -296,6 +299,15 @@ def test_one_channel_for_all_is_no_contradiction() -> None:
     one = "s = Constant <value_ints = [-1]> ()  r = ReduceMean <axes = [2, 3], keepdims = 1> (h)"
     assert axis(one + "  y = Mul (h, r)") == 1
     assert axis(gate + "  u = ReduceMean <axes = [1], keepdims = 1> (q)  y = Mul (h, u)") == 1
+    single = "d = ReduceMean <axes = [1]> (h)  c1 = Conv (d, one)  p = GlobalAveragePool (c1)  "
+    assert axis(f"{NHWC}  {single} y = Mul (t, p)") == 3
+
+
+def test_a_sum_has_the_axis_of_the_term_that_has_one() -> None:
+    pairs = "i = Constant <value_ints = [2]> ()  u = Unsqueeze (h, i)  k = Concat <axis = 2> (u, u)  "
+    mixed = pairs + shaped("1, 16, 4, 6", "k", "m")
+    assert axis(mixed + "  y = Identity (m)") is None
+    assert axis(mixed + "  c = Conv <pads = [1, 1, 1, 1]> (x, w16)  y = Add (m, c)") == 1
 
 
 @pytest.mark.parametrize(
@@ -307,6 +319,8 @@ def test_one_channel_for_all_is_no_contradiction() -> None:
         (shaped("0, 0, -1"), 1),
         (shaped("-1, 8"), None),
         (NHWC + "  y = Sigmoid (t)", 3),
+        (NHWC + "  " + shaped("0, -1, 8", "t"), 2),
+        (NHWC + "  " + shaped("0, 0, 0, 2, 4", "t", "heads") + "  " + shaped("-1, 4", "heads"), None),
     ],
 )
 def test_open_sizes_are_followed_or_unknown(nodes: str, expected: int | None) -> None:

@@ -183,8 +183,8 @@ def broken_models() -> dict[str, tuple[bytes | None, list[str], str]]:
         f"{head} net ({image}) => (int64[1, 1, 16, 16] y) {{ {conv} y = ArgMax <axis = 1> (conv1) }}",
         **random_weights(first),
     )
-    rounded = parsed(
-        f"{head} net ({image}) => (float[1, 4, 16, 16] y) {{ {conv} y = Round (conv1) }}", **random_weights(first)
+    signs = parsed(
+        f"{head} net ({image}) => (float[1, 4, 16, 16] y) {{ {conv} y = Sign (conv1) }}", **random_weights(first)
     )
     constant = parsed(
         f"{head} net ({image}) => (float[1, 4, 16, 16] y, float[1] c) "
@@ -221,7 +221,7 @@ def broken_models() -> dict[str, tuple[bytes | None, list[str], str]]:
         "not-float": (argmax.SerializeToString(), [], "INT64"),
         "an-input": (good, ["--node", "image"], "does not depend on"),
         "a-constant": (constant.SerializeToString(), ["--node", "c"], "does not depend on"),
-        "no-gradient": (rounded.SerializeToString(), [], "'y' (Round)"),
+        "no-gradient": (signs.SerializeToString(), [], "'y' (Sign)"),
         "unsupported": (custom.SerializeToString(), [], "my.domain.Warp (warp)"),
         "open-sizes": (open_size.SerializeToString(), [], "(1, 3, H, W)"),
         "nan-weights": (nan.SerializeToString(), [], "NaN in weight 'b1'"),

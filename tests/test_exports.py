@@ -69,7 +69,7 @@ def checked(model: Model) -> Model:
     report = verify(model)
     assert report.ok, report
     assert not report.skipped
-    assert len(report.comparisons) == len(model.float_values)
+    assert len(report.comparisons) == len(model.activations)
     network = to_torch(model)
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(tuple(int(size or 1) for size in model.inputs[0].shape or ()), generator=generator)

@@ -34,7 +34,14 @@ def negative_log_likelihood_loss(
         reduction: "none", "sum" or "mean".
     """
     ignored = _NO_LABEL if ignore_index is None else ignore_index
-    return functional.nll_loss(input, target.long(), weight, ignore_index=ignored, reduction=reduction)
+    labels = target.long()
+    counts = labels != ignored
+    # Not torch's own weights: they have no gradient.
+    weights = counts.to(input.dtype) if weight is None else weight[labels.where(counts, 0)] * counts
+    losses = functional.nll_loss(input, labels, ignore_index=ignored, reduction="none") * weights
+    if reduction == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else losses.sum() / weights.sum()
 
 
 @operator("SoftmaxCrossEntropyLoss")

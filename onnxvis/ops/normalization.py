@@ -32,11 +32,18 @@ def batch_normalization(
         running_mean = momentum * input_mean + (1 - momentum) * mean
         running_var = momentum * input_var + (1 - momentum) * variance
         # Not torch's: it passes no gradient to the statistics, and refuses one image of one pixel.
-        factor, channels = scale * torch.rsqrt(variance + epsilon), (-1, *[1] * (X.ndim - 2))
-        Y = (X - mean.reshape(channels)) * factor.reshape(channels) + B.reshape(channels)
+        Y = _normalized(X, scale, B, mean, variance, epsilon)
         return Y if outputs == 1 else (Y, running_mean, running_var)[:outputs]
-    Y = functional.batch_norm(X, input_mean, input_var, scale, B, training=False, eps=epsilon)
+    if input_mean.requires_grad or input_var.requires_grad:  # which torch's does not pass it to
+        Y = _normalized(X, scale, B, input_mean, input_var, epsilon)
+    else:
+        Y = functional.batch_norm(X, input_mean, input_var, scale, B, training=False, eps=epsilon)
     return Y if outputs == 1 else (Y, input_mean, input_var, input_mean, input_var)[:outputs]
+
+
+def _normalized(X: Tensor, scale: Tensor, B: Tensor, mean: Tensor, variance: Tensor, epsilon: float) -> Tensor:
+    factor, channels = scale * torch.rsqrt(variance + epsilon), (-1, *[1] * (X.ndim - 2))
+    return (X - mean.reshape(channels)) * factor.reshape(channels) + B.reshape(channels)
 
 
 @operator("BatchNormalization")

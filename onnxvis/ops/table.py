@@ -18,7 +18,7 @@ tensor, or a tuple of as many as the node has outputs.
 A torch tensor does not always have the dtype of its ONNX type. Floats of 8 bits and less are held in float32 and
 integers of less than 8 bits in int8, since torch does not compute in them; and quantized integers that a gradient must
 pass are *carried* by floats: the values of an int8 tensor in a float32 one, those of int32 in float64. Only operators
-that are entered with `carries=True`, and those of `CARRIERS`, are handed such tensors; for all others they are
+that are entered with `carries=True`, and those of `HANDING_ON`, are handed such tensors; for all others they are
 converted to integers before, which cuts the gradient. An operator whose outputs have such a type says which by `types`.
 """
 
@@ -33,6 +33,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor
+
+from onnxvis.graph import HANDING_ON
 
 Ints = tuple[int, ...]
 Floats = tuple[float, ...]
@@ -106,16 +108,6 @@ class Operator:
         return "input_types" in inspect.signature(self.function).parameters
 
 
-CARRIERS = frozenset(
-    {
-        *("Clip", "Compress", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements"),
-        *("GatherND", "GlobalMaxPool", "Identity", "Max", "MaxPool", "Min", "Pad", "ReduceMax", "ReduceMin", "Relu"),
-        *("Reshape", "ReverseSequence", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "TopK", "Transpose"),
-        *("Trilu", "Unsqueeze", "Upsample", "Where"),
-    }
-)
-"""Operators of the default domain that hand on some of the values they get: a carried integer stays what it is."""
-
 _TABLE: dict[tuple[str, str], list[Operator]] = {}
 
 
@@ -141,7 +133,7 @@ def operator(
 
     def enter(function: F) -> F:
         entries = _TABLE.setdefault((domain, op_type), [])
-        carried = carries or (not domain and op_type in CARRIERS)
+        carried = carries or (not domain and op_type in HANDING_ON)
         entries.append(Operator(op_type, domain, since, function, differentiable, carried, types))
         entries.sort(key=lambda entry: -entry.since)
         return function

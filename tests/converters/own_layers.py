@@ -7,8 +7,8 @@ from typing import Any
 import keras  # type: ignore[import-not-found] # has its own environment
 
 
-@keras.saving.register_keras_serializable("own")  # type: ignore[untyped-decorator] # Keras is not there to be read
-class Twice(keras.layers.Layer):  # type: ignore[misc] # likewise
+@keras.saving.register_keras_serializable("own")
+class Twice(keras.layers.Layer):  # type: ignore[misc] # Keras is not there to be read
     """A layer of one's own."""
 
     def call(self, x: Any) -> Any:
@@ -16,7 +16,7 @@ class Twice(keras.layers.Layer):  # type: ignore[misc] # likewise
         return x * 2
 
 
-@keras.saving.register_keras_serializable("own")  # type: ignore[untyped-decorator] # likewise
+@keras.saving.register_keras_serializable("own")
 class Own(keras.Model):  # type: ignore[misc] # likewise
     """A model of one's own, which does not say what its inputs are."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras  # type: ignore[import-not-found] # has its own environment
 import numpy as np
 import tensorflow as tf  # type: ignore[import-untyped] # likewise
-from own_layers import Own, Twice
+from own_layers import Own, Twice  # type: ignore[import-not-found] # beside this script, when it runs as one
 
 layers = keras.layers
 SEED = 0

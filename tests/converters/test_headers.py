@@ -31,7 +31,8 @@ def needed(module: Any, *scripts: Path) -> dict[str, Requirement]:
 def test_a_converter_names_what_it_needs_and_a_lowest_version_of_each(module: Any, script: Path) -> None:
     requirements = needed(module, script)
     assert {"numpy", "onnx", "onnxruntime"} < requirements.keys()
-    assert all(">=" in str(requirement.specifier) for requirement in requirements.values())
+    unbound = {name for name, requirement in requirements.items() if ">=" not in str(requirement.specifier)}
+    assert unbound <= {"setuptools"}  # which paddle2onnx needs, any version
     assert module.header(script)["requires-python"] == ">=3.11"
 
 

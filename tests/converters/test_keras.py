@@ -50,8 +50,8 @@ def test_a_classifier_is_the_same_in_torch_and_bears_its_layers_names(
     labels = tmp_path / "labels.txt"
     labels.write_text("one\ntwo\nthree\nfour\n")
     path = tmp_path / "out.onnx"
-    options = ["--preprocess", "caffe", "--labels", labels]
-    proto = converted(tensorflow, tensorflow_models / f"classifier{suffix}", path, *options)
+    source = tensorflow_models / f"classifier{suffix}"
+    proto = converted(tensorflow, source, path, "--preprocess", "caffe", "--labels", labels)
     assert [value.name for value in (*proto.graph.input, *proto.graph.output)] == ["image", "predictions"]
     told = {entry.key: entry.value for entry in proto.metadata_props}
     assert told["onnxvis.layout"] == "NHWC"

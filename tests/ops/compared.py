@@ -19,11 +19,9 @@ import onnx
 import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from onnxvis.lower import lower
-from onnxvis.model import load
 from onnxvis.tensors import WIDER
 from tests.ops.drawn import Draw
-from tests.ops.one_node import Case, Oracle, Run, declare, model_of, session, twin_of
+from tests.ops.one_node import Case, Oracle, Run, lowered, model_of, session, twin_of
 from tests.ops.oracle import NEWEST_ORT_OPSET
 
 Array = npt.NDArray[Any]
@@ -103,7 +101,7 @@ def check(comparison: Comparison, case: Case, version: int) -> None:
     proto = comparison.model(case, version, np.float32)
     feeds = case.feeds(np.float32)
     wanted = session(proto, comparison.oracle)(feeds)
-    network = lower(load(declare(proto, wanted)))
+    network = lowered(proto)
     found = _results(network, _tensors(feeds))
     for mine, theirs in zip(found, wanted, strict=True):
         _assert_close(mine.detach().numpy(), theirs, exact=comparison.exact)
@@ -136,7 +134,7 @@ def _check_gradient(comparison: Comparison, case: Case, version: int) -> None:
     dtype, run, outputs = _finest(build, case, comparison.oracle, comparison.precision)
     assert finest in (None, np.dtype(dtype).name)
     directions, weights = _directions(case, version), _weights(outputs)
-    network = lower(load(declare(build(dtype), outputs)))
+    network = lowered(build(dtype))
     slopes = _slopes(network, case, dtype, directions, weights)
     _compare(run, case, dtype, directions, weights, slopes, _TOLERANCE[np.dtype(dtype).name])
 

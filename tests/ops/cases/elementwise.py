@@ -27,7 +27,6 @@ FIRST_WITH_INTEGERS = 9
 @compares("Abs", "Cos", "Exp", "Identity", "Neg", "Relu", "Sigmoid", "Sin", "Tanh")
 @compares("Atan", "Softplus", "Softsign", precision="float32")
 @compares("Asinh", "Cosh", "Erf", "Sinh", oldest=9, precision="float32")
-@compares("HardSwish", oldest=14, precision="float32")
 @compares("Mish", oldest=18, precision="float32")
 def any_number(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
     """Functions of all numbers."""
@@ -91,7 +90,13 @@ def shrink(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of
     return Case([away_from(spread(draw, shapes(draw)), -width, width)], attributes)
 
 
-@compares("Gelu", oldest=20)
+@compares("HardSwish", oldest=14, precision="float32")
+def hard_swish(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+    """Kinks in -3 and 3."""
+    return Case([away_from(spread(draw, shapes(draw), -5, 5), -3, 3)])
+
+
+@compares("Gelu", oldest=20, precision="float32")
 def gelu(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
     """Exact, and by the hyperbolic tangent."""
     return Case([spread(draw, shapes(draw), -4, 4)], chosen(draw, approximate=(None, "none", "tanh")))
@@ -161,7 +166,7 @@ def any_number_of_inputs(draw: Draw, version: int) -> Case:  # noqa: ARG001 - th
     return Case(several(draw, [shape, *others]))
 
 
-@compares("PRelu")
+@compares("PRelu", precision="float32")
 def prelu(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
     """A slope that broadcasts."""
     shape = shapes(draw)

@@ -48,7 +48,11 @@ def _pads(draw: Draw, extent: Array, attributes: dict[str, Any]) -> dict[str, An
 
 @compares("Conv", precision="float32", examples=20)
 def convolutions(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
-    """Groups, dilations, strides, uneven and automatic pads, with and without a bias."""
+    """Groups, dilations, strides, uneven and automatic pads, with and without a bias.
+
+    onnxruntime refuses dilations with automatic pads here; in poolings it computes the pads as if there were none, and
+    negative ones where a stride is larger than the kernel. The specification has all of that.
+    """
     rank = draw(st.integers(1, 3))
     kernel, attributes = _window(draw, rank)
     extent = _extent(kernel, attributes)
@@ -124,7 +128,10 @@ def _pooled(draw: Draw, version: int, op_type: str, low: float = -2.0) -> Case:
     kernel, attributes = _window(draw, rank, dilated=version >= FIRST_WITH_DILATIONS[op_type])
     extent = _extent(kernel, attributes)
     attributes |= _pads(draw, extent, attributes)
-    if version >= FIRST_WITH_CEIL[op_type] and attributes.get("auto_pad", "VALID") == "VALID":
+    if attributes.get("auto_pad", "VALID") != "VALID":
+        attributes.pop("dilations", None)
+        attributes["strides"] = np.minimum(attributes.get("strides", 1), kernel).tolist()
+    elif version >= FIRST_WITH_CEIL[op_type]:
         attributes |= chosen(draw, ceil_mode=(None, 0, 1))
     return Case([spread(draw, (*shapes(draw, 2, 2), *_image(draw, extent)), low, 2)], attributes)
 
