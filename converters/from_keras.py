@@ -24,8 +24,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import json
 import runpy
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -35,6 +39,11 @@ from traced_function import OPSET, check_opset, tensorflow, to_onnx
 CHANNELS_LAST = {2: "NC", 3: "NWC", 4: "NHWC", 5: "NDHWC"}
 CHANNELS_FIRST = {2: "NC", 3: "NCW", 4: "NCHW", 5: "NCDHW"}
 """The axes of an input, by their number."""
+
+KERAS_2_DEFAULTS = [("groups", 1), ("time_major", False)]
+"""Settings that Keras 2 wrote for layers of which Keras 3 does not know them, such as DepthwiseConv2D and LSTM."""
+KERAS_2_SEPARABLE = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+"""What it wrote for separable convolutions, which have two kernels and a setting for each."""
 
 
 def convert(arguments: argparse.Namespace) -> None:
@@ -67,8 +76,11 @@ def read(arguments: argparse.Namespace) -> Any:
     if arguments.custom is not None:
         with refusing(f"{arguments.custom} fails"):
             runpy.run_path(str(existing(arguments.custom)))
-    with refusing(f"Keras cannot read {path} (classes of its own need --custom, Lambda layers --run-lambdas)"):
-        model = keras.models.load_model(path, compile=False, safe_mode=not arguments.run_lambdas)
+    with (
+        refusing(f"Keras cannot read {path} (classes of its own need --custom, Lambda layers --run-lambdas)"),
+        of_today(path) as readable,
+    ):
+        model = keras.models.load_model(readable, compile=False, safe_mode=not arguments.run_lambdas)
     if not getattr(model, "inputs", None):
         message = (
             f"{path} holds a subclassed model, which does not say what its inputs are:"
@@ -76,6 +88,33 @@ def read(arguments: argparse.Namespace) -> Any:
         )
         raise ConversionError(message)
     return model
+
+
+@contextlib.contextmanager
+def of_today(path: Path) -> Iterator[Path]:
+    """Hand out a file that Keras 3 reads: for an .h5 file a copy, without the settings of Keras 2 that do nothing."""
+    if path.suffix not in {".h5", ".hdf5"}:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(path, folder))
+        with framework("h5py").File(copy, "r+") as file:
+            if "model_config" in file.attrs:
+                file.attrs["model_config"] = json.dumps(_without_defaults(json.loads(file.attrs["model_config"])))
+        yield copy
+
+
+def _without_defaults(config: Any) -> Any:
+    if isinstance(config, list):
+        return [_without_defaults(entry) for entry in config]
+    if not isinstance(config, dict):
+        return config
+    idle = KERAS_2_SEPARABLE if "pointwise_initializer" in config else ()
+    return {
+        key: _without_defaults(value)
+        for key, value in config.items()
+        if (key, value) not in KERAS_2_DEFAULTS and key not in idle
+    }
 
 
 def to_onnx_model(model: Any, opset: int, what: str) -> onnx.ModelProto:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections.abc import Iterator
+
+_LENGTH = 500  # of what a framework says; some show all settings of a layer
 
 
 class ConversionError(Exception):
@@ -26,4 +29,4 @@ def refusing(what: str) -> Iterator[None]:
 def _reason(text: str) -> str:
     """Return the first line, or the last of those that only say where ("in user code:", followed by a traceback)."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
-    return lines[-1] if lines[0].endswith(":") else lines[0]
+    return textwrap.shorten(lines[-1] if lines[0].endswith(":") else lines[0], _LENGTH, placeholder=" ...")

@@ -93,7 +93,7 @@ def _result_shapes(
             values,
             opset_imports=[helper.make_opsetid(domain, version)],
         )
-    except (KeyError, RuntimeError, ValueError, onnx.shape_inference.InferenceError):
+    except (KeyError, RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
         # What contradicts itself fails when it is computed, and says why.
         return
     for name, type_ in found.items():

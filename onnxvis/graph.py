@@ -14,7 +14,18 @@ HANDING_ON = frozenset(
     {
         *("Clip", "Compress", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements"),
         *("GatherND", "GlobalMaxPool", "Identity", "Max", "MaxPool", "Min", "Pad", "ReduceMax", "ReduceMin", "Relu"),
-        *("Reshape", "ReverseSequence", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "TopK", "Transpose"),
+        *(
+            "Reshape",
+            "Resize",
+            "ReverseSequence",
+            "Slice",
+            "SpaceToDepth",
+            "Split",
+            "Squeeze",
+            "Tile",
+            "TopK",
+            "Transpose",
+        ),
         *("Trilu", "Unsqueeze", "Upsample", "Where"),
     }
 )

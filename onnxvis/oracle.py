@@ -29,8 +29,6 @@ _NEWEST_ORT_IR = 13
 _BYTE = 8
 _LARGE = 64 << 10
 """Bytes from which on weights are handed over beside the model: with all of them in it, it could be too large."""
-_MOST_COPIED = 1 << 30
-"""Bytes of weights from which on onnxruntime may not keep a second copy of them, laid out for speed."""
 _log = logging.getLogger(__name__)
 
 
@@ -166,8 +164,6 @@ def _onnxruntime(proto: onnx.ModelProto, weights: Weights) -> _Session:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if sum(tensor.nbytes for tensor in weights.values()) > _MOST_COPIED:
-        options.add_session_config_entry("session.disable_prepacking", "1")
     handed = [_handed(tensor) for tensor in weights.values()]
     options.add_external_initializers(list(weights), handed)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -19,7 +19,8 @@ from onnxvis.network import Network
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-_ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QGemm", "Round"})
+_ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QGemm", "Resize", "Round", "Upsample"})
+_ROUNDING_OF_INTEGERS = frozenset({"DynamicQuantizeLinear", "Resize", "Upsample"})
 _ROUNDING_FAMILY = "QLinear"
 _STEP = 1.0
 
@@ -32,11 +33,11 @@ def quantizers_of(network: Network, quantized: Mapping[str, bool]) -> list[str]:
         quantized: By tensor name, whether it holds integers.
     """
     found = {str(node.meta["onnx_value"]): str(node.meta["onnx_op"]) for node in network.graph.nodes if _rounds(node)}
-    # The scale that DynamicQuantizeLinear returns is none; of operators outside the standard the type is not known.
+    # A resized float and the scale of DynamicQuantizeLinear are none; outside the standard the type is not known.
     return [
         name
         for name, op_type in found.items()
-        if name in quantized and (quantized[name] or op_type != "DynamicQuantizeLinear")
+        if name in quantized and (quantized[name] or op_type not in _ROUNDING_OF_INTEGERS)
     ]
 
 

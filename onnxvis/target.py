@@ -16,13 +16,12 @@ from onnxvis.model import Model
 Filters = SupportsIndex | str | Sequence[SupportsIndex | str] | None
 
 _SHOWN = 20
-_SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"})
-_REARRANGING = frozenset(
+_SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "QLinearSoftmax", "QLinearSigmoid"})
+_QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_REARRANGING = _QUANTIZERS | frozenset(
     {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast", "Clip"}
 )
-_AFTER_CLASSES = (
-    _SATURATING | _REARRANGING | {"Relu", "GlobalAveragePool", "AveragePool", "ReduceMean", "DequantizeLinear"}
-)
+_AFTER_CLASSES = _SATURATING | _REARRANGING | {"Relu", "GlobalAveragePool", "AveragePool", "ReduceMean"}
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,14 @@ def _before_saturation(model: Model, value: ir.Value, channel_axis: int | None) 
             break
         current = source
         if node.op_type in _SATURATING:
-            return current if _same_channels(model, current, value, channel_axis) else value
+            logits = _before_quantizers(current)
+            return logits if _same_channels(model, logits, value, channel_axis) else value
+    return value
+
+
+def _before_quantizers(value: ir.Value) -> ir.Value:
+    while (node := value.producer()) is not None and node.op_type in _QUANTIZERS and node.inputs[0] is not None:
+        value = node.inputs[0]
     return value
 
 

@@ -19,7 +19,9 @@ _REGISTERED = 2
 """What `numpy.dtype.isbuiltin` says of dtypes that a library has added."""
 _HALF = frozenset({torch.float16, torch.bfloat16})
 _HALF_ONNX = frozenset({int(ir.DataType.FLOAT16), int(ir.DataType.BFLOAT16)})
-_TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_datatype", "output_dtype", "precision", "stash_type", "softmax_precision"})
+_TYPE_ATTRIBUTES = frozenset(
+    {"to", "dtype", "output_datatype", "output_dtype", "precision", "stash_type", "softmax_precision"}
+)
 _TORCH = {
     ir.DataType.DOUBLE: torch.float64,
     ir.DataType.FLOAT16: torch.float16,

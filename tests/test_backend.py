@@ -15,8 +15,9 @@ import pytest
 import torch
 from onnx import helper
 
+from onnxvis import to_torch
 from onnxvis.backend import OnnxvisBackend, prepare, run_model, run_node, supports_device
-from onnxvis.errors import InputError, UnsupportedOpError
+from onnxvis.errors import InputError, OnnxvisError, UnsupportedOpError
 
 
 class Strict(OnnxvisBackend):
@@ -65,11 +66,12 @@ EXCLUDED = {
 for pattern in EXCLUDED:
     RUNNER.exclude(pattern)
 
-for suite in RUNNER.test_cases.values():
+SUITES = RUNNER.test_cases
+for suite in SUITES.values():
     for name in [name for name in vars(suite) if name.endswith("_cuda") and not supports_device("CUDA")]:
         delattr(suite, name)
 
-globals().update(RUNNER.test_cases)
+globals().update(SUITES)
 
 
 @pytest.fixture(autouse=True)
@@ -171,3 +173,35 @@ def test_compatible_is_what_has_an_implementation() -> None:
     assert not OnnxvisBackend.is_compatible(model)
     with pytest.raises(UnsupportedOpError, match="StringConcat"):
         run_model(model, [np.array(["a", "b"])])
+
+
+def test_operators_compute_where_their_inputs_are() -> None:
+    # The meta device stands for any that is not the CPU: a tensor made elsewhere cannot be mixed with its own.
+    wrong, count = [], 0
+    for case in one_case_of_each_operator():
+        prepared = prepare(case.model or onnx.ModelProto())
+        given = prepared._by_name((case.data_sets or [])[0][0])
+        free = {name: value for name, value in given.items() if prepared._is_float(name, value)}
+        known = {name: value for name, value in given.items() if name not in free}
+        try:
+            shapes = {name: value.shape for name, value in free.items()}
+            network = to_torch(prepared.model, input_shapes=shapes, constants=known)
+        except OnnxvisError:
+            continue  # a shape that depends on floats, or no implementation
+        arguments = [torch.empty(free[name].shape, device="meta") for name in network.input_names]
+        count += 1
+        try:
+            network.to("meta")(*arguments)
+        except RuntimeError as error:
+            wrong.append(f"{case.name}: {error}")
+    assert not wrong
+    assert count > 100
+
+
+def one_case_of_each_operator() -> list[Any]:
+    """The first case of each operator that has inputs in the case itself."""
+    found: dict[str, Any] = {}
+    for case in loader.load_model_tests(kind="node"):
+        if case.model is not None and case.data_sets and "_expanded" not in case.name:
+            found.setdefault(case.model.graph.node[-1].op_type, case)
+    return list(found.values())

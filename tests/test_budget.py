@@ -66,6 +66,7 @@ def test_so_is_a_constant(call: str, inputs: tuple[Tensor, ...]) -> None:
         ("Conv", (IMAGE, torch.zeros(1, 7, 1, 1))),
         ("MatMul", (torch.zeros(40000, 1), torch.zeros(1, 10))),
         ("Add", (torch.zeros(40000), torch.zeros(40000))),
+        ("Expand", (IMAGE, torch.tensor([65536.0, 65536.0, 4.0, 4.0]))),
         ("com.other.Expand", (IMAGE, sizes(65536, 65536, 4, 4))),
     ],
 )

@@ -75,7 +75,7 @@ KERAS = chain(
     ("Relu", "net/fused/BiasAdd;net/fused/Conv2D", "StatefulPartitionedCall:0"),
 )
 FUSED = chain(
-    ("Abs", "/conv1/Conv", "/relu1/Relu_output_0"),
+    ("Abs", "/conv1/Conv", "/stem/stem.1/Relu_output_0"),
     ("Abs", "/attention/q_proj/MatMul/MatMulAddFusion", "gemm_output_reshape_arg"),
     ("Abs", "gemm_output_reshape_new_reshape", "/attention/Reshape_output_0"),
     ("Abs", "/attention/MatMul/MatMulScaleFusion/", "/attention/MatMul_output_0"),
@@ -124,8 +124,8 @@ PLAIN = chain(
         (DYNAMO, "layer4.2.relu.relu_48", "relu_48"),
         (DYNAMO, "layer4.2.add_7", "add_7"),
         (DYNAMO, "2.Neg", "add_7"),
-        (FUSED, "conv1", "/relu1/Relu_output_0"),
-        (FUSED, "relu1", "/relu1/Relu_output_0"),
+        (FUSED, "conv1", "/stem/stem.1/Relu_output_0"),
+        (FUSED, "stem.1.Relu", "/stem/stem.1/Relu_output_0"),
         (FUSED, "attention.q_proj", "gemm_output_reshape_arg"),
         (FUSED, "q_proj/MatMul", "gemm_output_reshape_arg"),
         (FUSED, "attention/Reshape", "/attention/Reshape_output_0"),
@@ -174,6 +174,16 @@ def test_names_are_found_as_each_exporter_writes_them(model: Model, query: str, 
 )
 def test_short_names_are_what_a_person_would_type(model: Model, names: list[str]) -> None:
     assert [node.name.removesuffix("_output_0").lstrip("/") for node in model.nodes] == names
+
+
+def test_the_tensors_inside_a_module_are_called_by_its_functions_and_operators() -> None:
+    model = chain(
+        ("Abs", "node_MatMul_26", "val_28", ["", "mlp", "mlp.fc1", "linear"]),
+        ("Neg", "node_linear", "linear", ["", "mlp", "mlp.fc1", "linear"]),
+        ("Relu", "node_view", "view", ["", "mlp", "view"]),
+        ("Exp", "node_relu", "relu", ["", "mlp", "relu"]),
+    )
+    assert [node.name for node in model.nodes] == ["mlp.fc1.Abs", "mlp.fc1", "mlp.view", "mlp"]
 
 
 def test_a_node_name_goes_before_a_tensor_name_and_both_before_a_scope() -> None:

@@ -40,6 +40,7 @@ class Sample:
 
 CLASSIFIERS = [
     Sample("textures", "textures", "draw_batch", "NCHW", (0, 1), (3, 64, 64), 0.99, 700_000),
+    Sample("textures_int8", "textures", "draw_batch", "NCHW", (0, 1), (3, 64, 64), 0.97, 200_000),
     Sample("grey", "textures", "draw_grey_batch", "NCHW", (0, 1), (1, 64, 64), 0.94, 600_000),
     Sample("keras_nhwc", "textures", "draw_batch", "NHWC", (0, 255), (64, 64, 3), 0.99, 600_000),
     Sample("signals", "signals", "draw_batch", "NCW", (-1, 1), (1, 256), 0.99, 250_000),

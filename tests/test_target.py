@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,3 +198,25 @@ def test_a_model_without_outputs_wants_a_node() -> None:
 def test_names_are_resolved_or_refused(node: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         resolve(load(conv_net()), node)
+
+
+def test_behind_a_quantized_softmax_the_target_moves_to_the_logits_before_all_quantizers(root: Path) -> None:
+    target = resolve(load(root / "samples" / "textures_int8.onnx"), None, "rings")
+    assert target.name == "logits"
+    assert target.op_type == "Gemm"
+    assert target.asked_op == "Softmax"
+
+
+def test_a_quantized_tensor_is_a_target_and_an_index_is_not(root: Path) -> None:
+    model = load(root / "samples" / "textures_int8.onnx")
+    assert resolve(model, "pool2_QuantizeLinear", 3).filters == (3,)
+    indices = load(
+        parsed(
+            """
+            <ir_version: 8, opset_import: ["": 17]> net (float[1, 4] x) => (int64[1] y)
+            { y = ArgMax <axis = 1, keepdims = 0> (x) }
+            """
+        )
+    )
+    with pytest.raises(NotVisualizableError, match="holds INT64"):
+        resolve(indices, "y")

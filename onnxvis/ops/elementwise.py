@@ -210,31 +210,31 @@ def mean(*data_0: Tensor) -> Tensor:
     return functools.reduce(torch.add, data_0) / len(data_0)
 
 
-@operator("BitShift")
+@operator("BitShift", differentiable=False)
 def bit_shift(X: Tensor, Y: Tensor | int, *, direction: Literal["LEFT", "RIGHT"]) -> Tensor:
     """X shifted by Y bits; a right shift keeps the sign."""
     return X << Y if direction == "LEFT" else X >> Y
 
 
-@operator("BitwiseAnd")
+@operator("BitwiseAnd", differentiable=False)
 def bitwise_and(A: Tensor, B: Tensor | int) -> Tensor:
     """A & B."""
     return A & B
 
 
-@operator("BitwiseOr")
+@operator("BitwiseOr", differentiable=False)
 def bitwise_or(A: Tensor, B: Tensor | int) -> Tensor:
     """A | B."""
     return A | B
 
 
-@operator("BitwiseXor")
+@operator("BitwiseXor", differentiable=False)
 def bitwise_xor(A: Tensor, B: Tensor | int) -> Tensor:
     """A ^ B."""
     return A ^ B
 
 
-@operator("BitwiseNot")
+@operator("BitwiseNot", differentiable=False)
 def bitwise_not(X: Tensor) -> Tensor:
     """~X."""
     return ~X

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import torch
+from onnx_ir import DataType
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,7 +19,8 @@ from onnxvis.ops.resampling import (
     scale_between,
     weight_matrix,
 )
-from onnxvis.ops.table import Floats, Ints, operator
+from onnxvis.ops.straight_through import straight_through
+from onnxvis.ops.table import Floats, Ints, Types, operator
 
 Plan = dict[int, Axis]
 
@@ -30,7 +32,7 @@ _IMAGE_RANK = 4
 _FIRST_SPATIAL_AXIS = 2
 
 
-@operator("Resize", since=11)
+@operator("Resize", since=11, carries=True)
 def resize(
     X: Tensor,
     roi: Floats | None = None,
@@ -46,35 +48,45 @@ def resize(
     keep_aspect_ratio_policy: str = "stretch",
     mode: str = "nearest",
     nearest_mode: str = "round_prefer_floor",
+    input_types: Types = (),
 ) -> Tensor:
-    """Resize the axes (all where omitted) by `scales` or to `sizes`; empty is omitted."""
+    """Resize the axes (all where omitted) by `scales` or to `sizes`; empty is omitted. Integers stay integers."""
     plan = _plan(tuple(X.shape), axes, scales, sizes, keep_aspect_ratio_policy)
     method = Method(
         mode, coordinate_transformation_mode, nearest_mode, cubic_coeff_a, bool(exclude_outside), bool(antialias)
     )
     if coordinate_transformation_mode != "tf_crop_and_resize":
-        return _resample(X, plan, method)
+        return _whole(_resample(X, plan, method), input_types)
     plan = _with_regions(plan, axes, roi, X.ndim)
-    return _extrapolate(_resample(X, plan, method), plan, method, extrapolation_value)
+    return _whole(_extrapolate(_resample(X, plan, method), plan, method, extrapolation_value), input_types)
 
 
-@operator("Resize", since=10)
-def resize_10(X: Tensor, scales: Floats, *, mode: str = "nearest") -> Tensor:
+@operator("Resize", since=10, carries=True)
+def resize_10(X: Tensor, scales: Floats, *, mode: str = "nearest", input_types: Types = ()) -> Tensor:
     """Resize all axes; the coordinates are asymmetric."""
-    return upsample(X, scales, mode=mode)
+    return upsample(X, scales, mode=mode, input_types=input_types)
 
 
-@operator("Upsample", since=7)
-def upsample(X: Tensor, scales: Floats, *, mode: str = "nearest") -> Tensor:
+@operator("Upsample", since=7, carries=True)
+def upsample(X: Tensor, scales: Floats, *, mode: str = "nearest", input_types: Types = ()) -> Tensor:
     """Resize all axes; the coordinates are asymmetric."""
     plan = _plan(tuple(X.shape), None, scales, None, "stretch")
-    return _resample(X, plan, Method("linear" if mode == "bilinear" else mode))
+    return _whole(_resample(X, plan, Method("linear" if mode == "bilinear" else mode)), input_types)
 
 
-@operator("Upsample")
-def upsample_1(X: Tensor, *, height_scale: float, mode: str = "nearest", width_scale: float) -> Tensor:
+@operator("Upsample", carries=True)
+def upsample_1(
+    X: Tensor, *, height_scale: float, mode: str = "nearest", width_scale: float, input_types: Types = ()
+) -> Tensor:
     """As `upsample`, on the last two axes."""
-    return upsample(X, (1.0, 1.0, height_scale, width_scale), mode=mode)
+    return upsample(X, (1.0, 1.0, height_scale, width_scale), mode=mode, input_types=input_types)
+
+
+def _whole(Y: Tensor, input_types: Types) -> Tensor:
+    """Cut carried integers off to integers, as real ones are."""
+    kind = input_types[0] if input_types else None
+    carried = kind is not None and DataType(kind).is_integer() and Y.is_floating_point()
+    return straight_through(Y, Y.trunc()) if carried else Y
 
 
 def _plan(shape: Ints, axes: Ints | None, scales: Floats | None, sizes: Ints | None, policy: str) -> Plan:

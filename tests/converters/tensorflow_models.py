@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
-import keras  # type: ignore[import-not-found] # has its own environment
+import h5py  # type: ignore[import-not-found] # has its own environment
+import keras  # type: ignore[import-not-found] # likewise
 import numpy as np
 import tensorflow as tf  # type: ignore[import-untyped] # likewise
 from own_layers import Own, Twice  # type: ignore[import-not-found] # beside this script, when it runs as one
@@ -120,12 +122,41 @@ def save_lite(folder: Path) -> None:
     (folder / "quantized.tflite").write_bytes(converter.convert())
 
 
+def save_classifier(folder: Path) -> None:
+    """Write a model as if it had been trained, in both formats, and what it predicts."""
+    model = classifier()
+    generator = np.random.default_rng(SEED)
+    for weight in model.get_layer("batch_normalization").weights:
+        weight.assign(generator.uniform(0.5, 1.5, weight.shape))
+    model.save(folder / "classifier.keras")
+    model.save(folder / "classifier.h5")
+    images = generator.uniform(-1, 1, (3, 16, 16, 3)).astype(np.float32)
+    np.savez(folder / "classifier.npz", images=images, predictions=model.predict(images, verbose=0))
+
+
+def save_keras_2(path: Path) -> None:
+    """Write an .h5 file with the settings that Keras 2 wrote and Keras 3 does not know."""
+    image = picture()
+    x = layers.DepthwiseConv2D(3, name="depthwise")(layers.SeparableConv2D(4, 3, name="separable")(image))
+    x = layers.LSTM(4)(layers.Reshape((12, 48))(x))
+    keras.Model(image, layers.Dense(2, name="scores")(x), name="keras_2").save(path)
+    old = {
+        "DepthwiseConv2D": {"groups": 1},
+        "SeparableConv2D": {"groups": 1, "kernel_initializer": None, "kernel_regularizer": None},
+        "LSTM": {"time_major": False},
+    }
+    with h5py.File(path, "r+") as file:
+        model = json.loads(file.attrs["model_config"])
+        for layer in model["config"]["layers"]:
+            layer["config"].update(old.get(layer["class_name"], {}))
+        file.attrs["model_config"] = json.dumps(model)
+
+
 def main(folder: Path) -> None:
     """Write all of them."""
     keras.utils.set_random_seed(SEED)
-    made = classifier()
-    made.save(folder / "classifier.keras")
-    made.save(folder / "classifier.h5")
+    save_classifier(folder)
+    save_keras_2(folder / "keras_2.h5")
     normalized().save(folder / "normalized.keras")
     several().save(folder / "several.keras")
     recurrent().save(folder / "recurrent.keras")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -62,6 +63,17 @@ def test_a_classifier_is_the_same_in_torch_and_bears_its_layers_names(
     assert "classifier/sum/Add" in {node.name for node in proto.graph.node}
     assert onnxvis.load(path).labels == ("one", "two", "three", "four")
     check(path)
+    known = np.load(tensorflow_models / "classifier.npz")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"image": known["images"]})
+    assert found == pytest.approx(known["predictions"], abs=1e-6)
+
+
+def test_settings_of_keras_2_do_not_matter(tensorflow: Path, tensorflow_models: Path, tmp_path: Path) -> None:
+    before = (tensorflow_models / "keras_2.h5").read_bytes()
+    converted(tensorflow, tensorflow_models / "keras_2.h5", tmp_path / "out.onnx")
+    assert (tensorflow_models / "keras_2.h5").read_bytes() == before
+    check(tmp_path / "out.onnx")
 
 
 def test_captured_constants_become_weights_and_no_inputs(

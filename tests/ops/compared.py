@@ -1,6 +1,6 @@
 """Operators beside onnxruntime over attributes and opsets: forward values, and gradients against central differences.
 
-A family module in `tests/ops/cases` registers, for an operator, a function that draws a `Case` by hypothesis. One case is
+A family module in `tests/ops/cases` registers, for an operator, a function that draws a `Case` by hypothesis. A case is
 compared twice: the network that a model of one node is lowered to with onnxruntime, and the gradient of a random
 projection of its outputs to each input with central differences of onnxruntime, in float64 where it has kernels for it.
 """
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from tests.ops.oracle import NEWEST_ORT_OPSET
 
 Array = npt.NDArray[Any]
 Generator = Callable[[Draw, int], Case]
+G = TypeVar("G", bound=Callable[..., Case])
 Gradient = Literal["compared", "straight-through", "cut", "none"]
 Precision = Literal["float64", "float32"]
 
@@ -33,6 +35,8 @@ OLDEST_ORT_OPSET = 7
 _STEP = {"float64": 1e-5, "float32": 1e-2}
 _TOLERANCE = {"float64": 1e-6, "float32": 2e-3}
 _FORWARD = 2e-5
+_SMALLEST = 0.05
+"""A result below this, of inputs of about 1, is a difference of larger numbers."""
 _REFUSALS = (ort_errors.NotImplemented, ort_errors.InvalidGraph, ort_errors.Fail)
 
 
@@ -63,7 +67,7 @@ class Comparison:
     exact: bool = False
     precision: Precision = "float64"
     oracle: Oracle = "onnxruntime"
-    examples: int = 6
+    examples: int = 20
 
     @property
     def versions(self) -> range:
@@ -78,14 +82,18 @@ class Comparison:
 COMPARISONS: dict[tuple[str, str], Comparison] = {}
 
 
-def compares(*op_types: str, **settings: Any) -> Callable[[Generator], Generator]:
-    """Register how some operators are drawn; `settings` are those of `Comparison`."""
+def compares(*op_types: str, **settings: Any) -> Callable[[G], G]:
+    """Register how some operators are drawn; `settings` are those of `Comparison`.
+
+    The decorated function gets `draw`, and as second argument, where it has one, the version of the operator set.
+    """
     if settings.get("domain"):
         settings = {"oldest": 1, "newest": 1, **settings}
 
-    def enter(generator: Generator) -> Generator:
+    def enter(generator: G) -> G:
+        asks = len(inspect.signature(generator).parameters) > 1
         for op_type in op_types:
-            comparison = Comparison(op_type, generator, **settings)
+            comparison = Comparison(op_type, generator if asks else lambda draw, _: generator(draw), **settings)
             key = (comparison.domain, op_type)
             if key in COMPARISONS:
                 message = f"{op_type} is registered twice"
@@ -121,7 +129,8 @@ def _check_cut(network: Any, case: Case, outputs: Sequence[Array]) -> None:
 def _check_straight_through(network: Any, case: Case, outputs: Sequence[Array]) -> None:
     twin = case.twin
     assert twin is not None
-    directions, weights = _directions(case, 1), _weights(outputs)
+    directions = _directions(case, 1)
+    weights = [*_weights(outputs)[:1], *[None] * (len(outputs) - 1)]
     slopes = _slopes(network, case, np.float32, directions, weights)
     assert any(size > 0 for _, size in slopes.values())
     dtype, run, _ = _finest(functools.partial(twin_of, case, twin), case, "onnxruntime")
@@ -148,22 +157,27 @@ def _compare(
     slopes: Mapping[str, tuple[float, float]],
     tolerance: float,
 ) -> None:
-    """Compare the slope in the direction of each input with the quotient of a central difference."""
-    feeds = case.feeds(dtype)
+    """Compare the slope in the direction of each input with the quotient of central differences."""
     kind = np.dtype(dtype).name
     step = min(_STEP[kind], _gap(case) / 4)
     for name, direction in directions.items():
-        sides = []
-        for sign in (1, -1):
-            moved = {**feeds, name: np.asarray(feeds[name] + sign * step * direction, feeds[name].dtype)}
-            sides.append(_projection(run(moved), weights))
-        quotient = (sides[0][0] - sides[1][0]) / (2 * step)
+        quotients, size_of_sums = [], 0.0
+        for width in (step, step / 2):
+            sides = [_projection(run(_moved(case, dtype, name, sign * width * direction)), weights) for sign in (1, -1)]
+            quotients.append((sides[0][0] - sides[1][0]) / (2 * width))
+            size_of_sums = sides[0][1]
+        quotient = (4 * quotients[1] - quotients[0]) / 3  # without the error of third order (Richardson 1911)
         slope, size = slopes[name]
-        noise = 8 * float(np.finfo(dtype).eps) * sides[0][1] / step
+        noise = 16 * float(np.finfo(dtype).eps) * size_of_sums / step
         allowed = tolerance * max(size, abs(quotient)) + noise
         if not abs(slope - quotient) <= allowed:
             message = f"{name}: gradient {slope:.8g}, central difference {quotient:.8g}, allowed {allowed:.2g} ({kind})"
             raise AssertionError(message)
+
+
+def _moved(case: Case, dtype: Any, name: str, by: Array) -> dict[str, Array]:
+    feeds = case.feeds(dtype)
+    return {**feeds, name: np.asarray(feeds[name] + by, feeds[name].dtype)}
 
 
 def _slopes(
@@ -178,10 +192,11 @@ def _slopes(
     total = torch.stack([torch.zeros((), dtype=torch.float64), *terms]).sum()
     if not total.requires_grad:
         return dict.fromkeys(directions, (0.0, 0.0))
-    gradients = torch.autograd.grad(total, [tensors[name] for name in directions], allow_unused=True)
+    inputs = [tensors[name] for name in directions]
+    gradients = torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True)
     slopes = {}
     for (name, direction), gradient in zip(directions.items(), gradients, strict=True):
-        products = np.zeros(1) if gradient is None else gradient.double().numpy() * direction
+        products = gradient.double().numpy() * direction
         slopes[name] = (float(products.sum()), float(np.linalg.norm(products)))
     return slopes
 
@@ -198,7 +213,7 @@ def _results(network: Any, tensors: Mapping[str, torch.Tensor]) -> tuple[torch.T
 
 def _directions(case: Case, seed: int) -> dict[str, Array]:
     rng = np.random.default_rng(seed)
-    return {f"x{i}": rng.uniform(-1, 1, np.shape(case.inputs[i])) for i in case.moving}
+    return {f"x{i}": rng.uniform(-1, 1, np.asarray(case.inputs[i]).shape) for i in case.moving}
 
 
 def _weights(outputs: Sequence[Array]) -> list[Array | None]:
@@ -240,5 +255,5 @@ def _assert_close(mine: Array, theirs: Array, *, exact: bool) -> None:
     if exact or theirs.dtype.kind not in "fc":
         np.testing.assert_array_equal(mine.astype(theirs.dtype), theirs)
         return
-    scale = max(float(np.max(np.abs(theirs), initial=0.0, where=np.isfinite(theirs))), 1e-6)
+    scale = max(float(np.max(np.abs(theirs), initial=0.0, where=np.isfinite(theirs))), _SMALLEST)
     np.testing.assert_allclose(mine, theirs, rtol=0, atol=_FORWARD * scale)

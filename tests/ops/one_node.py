@@ -1,4 +1,4 @@
-"""Models of one node, quantized before it and dequantized behind it where a case says so, and sessions that run them."""
+"""Models of one node, between quantizing and dequantizing nodes where a case says so, and sessions that run them."""
 
 from __future__ import annotations
 
@@ -52,23 +52,25 @@ class Case:
     Attributes:
         inputs: An array for each input of the node; None where it is omitted.
         attributes: The node's attributes.
-        outputs: The number of outputs, the first of which are computed.
+        outputs: The number of outputs.
+        unset: Positions of outputs among them that are omitted.
         constants: Positions of the inputs that are initializers: shapes, axes, weights that must be known.
         held: Positions of floats that are computed with, but not moved: where the function has steps in them.
         single: Positions of floats that are float32 whatever the others are.
         quantized: The scale and the zero point by which the float input of a position is quantized.
-        dequantized: Those by which the first output becomes a float.
+        dequantized: Those by which the first output becomes a float, or the names of outputs that are these.
         twin: Where the gradient passes rounding: what is differentiated instead.
     """
 
     inputs: Sequence[Array | None]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     outputs: int = 1
+    unset: frozenset[int] = frozenset()
     constants: frozenset[int] = frozenset()
     held: frozenset[int] = frozenset()
     single: frozenset[int] = frozenset()
     quantized: Mapping[int, tuple[Array, Array]] = field(default_factory=dict)
-    dequantized: tuple[Array, Array] | None = None
+    dequantized: tuple[Array | str, Array | str] | None = None
     twin: Twin | None = None
 
     @property
@@ -97,7 +99,7 @@ def model_of(op_type: str, domain: str, version: int, case: Case, dtype: Any) ->
     for index, parameters in case.quantized.items():
         names[index] = f"q{index}"
         nodes.append(_linear("QuantizeLinear", f"x{index}", f"q{index}", parameters, initializers))
-    results = [f"y{index}" for index in range(case.outputs)]
+    results = ["" if index in case.unset else f"y{index}" for index in range(case.outputs)]
     inner = results if case.dequantized is None else ["q", *results[1:]]
     nodes.append(helper.make_node(op_type, names, inner, domain=domain, **case.attributes))
     if case.dequantized is not None:
@@ -106,7 +108,7 @@ def model_of(op_type: str, domain: str, version: int, case: Case, dtype: Any) ->
     feeds = case.feeds(dtype)
     initializers += [numpy_helper.from_array(np.asarray(arrays[n], order="C"), n) for n in arrays if n not in feeds]
     infos = [_info(name, x) for name, x in feeds.items()]
-    outputs = [onnx.ValueInfoProto(name=name) for name in results]
+    outputs = [onnx.ValueInfoProto(name=name) for name in results if name]
     graph = helper.make_graph(nodes, "one", infos, outputs, initializers)
     return _model(graph, domain, version, chain=len(nodes) > 1)
 
@@ -146,11 +148,14 @@ def _info(name: str, array: Array) -> onnx.ValueInfoProto:
 
 
 def _linear(
-    op_type: str, source: str, result: str, parameters: tuple[Array, Array], initializers: list[onnx.TensorProto]
+    op_type: str, source: str, result: str, parameters: Sequence[Array | str], initializers: list[onnx.TensorProto]
 ) -> onnx.NodeProto:
-    names = [f"{result}_{source}_{kind}" for kind in ("scale", "zero")]
-    initializers += [numpy_helper.from_array(x, name) for x, name in zip(parameters, names, strict=True)]
-    return helper.make_node(op_type, [source, *names], [result], axis=0)
+    """Write a node that quantizes or dequantizes, along the first axis where there are several scales."""
+    names = [given if isinstance(given, str) else f"{result}_{source}_{i}" for i, given in enumerate(parameters)]
+    arrays = [(given, name) for given, name in zip(parameters, names, strict=True) if not isinstance(given, str)]
+    initializers += [numpy_helper.from_array(array, name) for array, name in arrays]
+    along = {"axis": 0} if any(array.ndim for array, _ in arrays) else {}
+    return helper.make_node(op_type, [source, *names], [result], **along)
 
 
 def _model(graph: onnx.GraphProto, domain: str, version: int, *, chain: bool) -> onnx.ModelProto:

@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 import torch
 from torch.autograd import gradcheck
 
+from onnxvis import to_torch, verify
 from onnxvis.errors import UnsupportedOpError
 from onnxvis.ops import resize
 from onnxvis.ops.resampling import Axis, Method, weight_matrix
@@ -263,3 +265,21 @@ def test_resize_compiles_without_a_break(factor: float, mode: str) -> None:
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     X = torch.from_numpy(IMAGE)
     torch.testing.assert_close(compiled(X), network(X), rtol=0, atol=0)
+
+
+def test_resized_quantized_integers_stay_integers_and_pass_the_gradient() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> net (float[1, 4, 8, 8] x) => (float[1, 4, N, M] y)
+    <float step = {0.0123}, uint8 zero = {0}, float[4] scales = {1.0, 1.0, 1.7, 1.7}>
+    {
+        fine = QuantizeLinear (x, step, zero)
+        large = Resize <mode = "linear"> (fine, , scales)
+        y = DequantizeLinear (large, step, zero)
+    }
+    """
+    model = onnx.parser.parse_model(text)
+    assert verify(model).ok
+    image = torch.rand(1, 4, 8, 8, requires_grad=True)
+    to_torch(model)(image).sum().backward()
+    assert image.grad is not None
+    assert bool((image.grad > 0).all())

@@ -1,5 +1,45 @@
 """What is drawn for each operator, one module for each family; importing this package registers all."""
 
-from tests.ops.cases import elementwise
+from tests.ops.cases import (
+    attentions,
+    constants,
+    contrib,
+    contrib_attentions,
+    elementwise,
+    indexing,
+    learned,
+    linear,
+    losses,
+    normalizations,
+    quantized,
+    quantized_images,
+    recurrences,
+    reductions,
+    removed,
+    sampling,
+    signals,
+    structure,
+    windows,
+)
 
-__all__ = ["elementwise"]
+__all__ = [
+    "attentions",
+    "constants",
+    "contrib",
+    "contrib_attentions",
+    "elementwise",
+    "indexing",
+    "learned",
+    "linear",
+    "losses",
+    "normalizations",
+    "quantized",
+    "quantized_images",
+    "recurrences",
+    "reductions",
+    "removed",
+    "sampling",
+    "signals",
+    "structure",
+    "windows",
+]

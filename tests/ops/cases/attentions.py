@@ -12,8 +12,8 @@ from tests.ops.drawn import Array, Draw, booleans, chosen, integers, spread
 from tests.ops.one_node import Case
 
 
-@compares("Attention", oldest=23, precision="float32", examples=20)
-def attention(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("Attention", oldest=23, precision="float32", examples=40)
+def attention(draw: Draw) -> Case:
     """Heads apart and packed, shared keys, masks of truth values and of numbers, the past, caps and scales.
 
     In onnxruntime the only query of several keys sees them all where it has a past; in the specification it does not.
@@ -51,8 +51,8 @@ def _mask(draw: Draw, shape: tuple[int, ...]) -> Array | None:
     return mask
 
 
-@compares("RotaryEmbedding", oldest=23, precision="float32", examples=10)
-def rotary(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("RotaryEmbedding", oldest=23, precision="float32")
+def rotary(draw: Draw) -> Case:
     """Heads apart and packed, a part of the features, neighbors and halves, with and without positions."""
     batch, heads, length = (draw(st.integers(1, 3)) for _ in range(3))
     size = 2 * draw(st.integers(1, 3))
@@ -70,7 +70,7 @@ def rotary(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of
 
 
 @compares("LinearAttention", oldest=27, newest=28, oracle="onnx.reference", precision="float32")
-def linear_attention(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def linear_attention(draw: Draw) -> Case:
     """Every rule of the update, with shared keys and a past state."""
     batch, length, groups, kv_heads, size, width = (draw(st.integers(1, 3)) for _ in range(6))
     rule = draw(st.sampled_from(["linear", "gated", "delta", "gated_delta"]))
@@ -81,12 +81,12 @@ def linear_attention(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the si
     inputs.append(spread(draw, (batch, kv_heads, size, width)) if draw(st.booleans()) else None)
     inputs.append(spread(draw, (batch, length, kv_heads), -2, -0.1) if "gated" in rule else None)
     inputs.append(spread(draw, (batch, length, kv_heads), 0.1, 0.9) if "delta" in rule else None)
-    attributes = {"q_num_heads": heads, "kv_num_heads": kv_heads, "update_rule": rule, **chosen(draw, scale=(None, 0.3))}
-    return Case(inputs, attributes, outputs=2)
+    attributes = {"q_num_heads": heads, "kv_num_heads": kv_heads, "update_rule": rule}
+    return Case(inputs, attributes | chosen(draw, scale=(None, 0.3)), outputs=2)
 
 
 @compares("CausalConvWithState", oldest=27, newest=28, oracle="onnx.reference", precision="float32")
-def causal_convolution(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def causal_convolution(draw: Draw) -> Case:
     """With and without a bias, an activation and a past state."""
     batch, channels, length, kernel = (draw(st.integers(1, 3)) for _ in range(4))
     bias = spread(draw, (channels,)) if draw(st.booleans()) else None
@@ -96,7 +96,7 @@ def causal_convolution(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the 
 
 
 @compares("SwiGLU", oldest=28, newest=28, oracle="onnx.reference")
-def swiglu(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def swiglu(draw: Draw) -> Case:
     """A gate and what it lets through."""
     shape = (2, draw(st.integers(1, 4)))
     return Case([spread(draw, shape), spread(draw, shape)], chosen(draw, alpha=(None, 1.7)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -18,12 +20,12 @@ KINDS = (None, TensorProto.FLOAT, TensorProto.INT64, TensorProto.DOUBLE)
 def shape_of(draw: Draw, version: int) -> Case:
     """Of all axes and, from opset 15 on, of some."""
     shape = shapes(draw, (0, 4))
-    places = (None, *range(-5, 6)) if version >= 15 else (None,)  # noqa: PLR2004 - the opset of start and end
+    places = (None, *range(-5, 6)) if version >= 15 else (None,)
     return Case([spread(draw, shape)], chosen(draw, start=places, end=places), held=FIRST)
 
 
 @compares("Size", gradient="none", exact=True)
-def size_of(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def size_of(draw: Draw) -> Case:
     """Of any shape."""
     return Case([spread(draw, shapes(draw, (0, 4)))], held=FIRST)
 
@@ -32,14 +34,14 @@ def size_of(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature o
 def constant(draw: Draw, version: int) -> Case:
     """A tensor and, from opset 12 on, numbers and lists."""
     value = numpy_helper.from_array(spread(draw, shapes(draw, (0, 3))))
-    attributes = [{"value": value}]
-    if version >= 12:  # noqa: PLR2004 - the opset of the others
+    attributes: list[dict[str, Any]] = [{"value": value}]
+    if version >= 12:
         attributes += [{"value_float": 1.5}, {"value_floats": [1.5, 2.0]}, {"value_int": 3}, {"value_ints": [3, 4]}]
     return Case([], draw(st.sampled_from(attributes)))
 
 
 @compares("ConstantOfShape", gradient="none", oldest=9, exact=True)
-def constant_of_shape(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def constant_of_shape(draw: Draw) -> Case:
     """Zeros, or a given value of any type."""
     kind = draw(st.sampled_from([TensorProto.FLOAT, TensorProto.INT32, TensorProto.BOOL]))
     value = helper.make_tensor("value", kind, [1], [1])
@@ -47,13 +49,13 @@ def constant_of_shape(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the s
 
 
 @compares("EyeLike", gradient="none", oldest=9, exact=True)
-def eye_like(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def eye_like(draw: Draw) -> Case:
     """Any diagonal, in any type."""
     return Case([spread(draw, shapes(draw, 2))], chosen(draw, k=(None, -1, 2), dtype=KINDS), held=FIRST)
 
 
 @compares("Range", gradient="none", oldest=11, exact=True)
-def ranges(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def ranges(draw: Draw) -> Case:
     """Upward, downward and empty, of integers and floats."""
     kind = draw(st.sampled_from([np.int64, np.int32, np.float32]))
     numbers = (draw(st.integers(-5, 5)), draw(st.integers(-9, 9)), draw(st.sampled_from([1, 2, -1, -3])))
@@ -61,7 +63,7 @@ def ranges(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of
 
 
 @compares("BlackmanWindow", "HammingWindow", "HannWindow", gradient="none", oldest=17)
-def windows(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def windows(draw: Draw) -> Case:
     """Periodic and symmetric, in float32 and float64."""
     kinds = (None, TensorProto.FLOAT, TensorProto.DOUBLE)
     size = np.array(draw(st.integers(2, 12)), np.int64)
@@ -69,15 +71,15 @@ def windows(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature o
 
 
 @compares("MelWeightMatrix", gradient="none", oldest=17)
-def mel_weights(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def mel_weights(draw: Draw) -> Case:
     """Different numbers of bands, of points, and ranges of frequencies."""
     numbers = [np.array(draw(st.sampled_from(x)), np.int64) for x in ((4, 8), (32, 64), (8000, 16000))]
     edges = [np.array(draw(st.sampled_from(x)), np.float32) for x in ((0.0, 60.0), (2000.0, 3800.0))]
     return Case([*numbers, *edges], constants=frozenset(range(5)))
 
 
-@compares("Cast", oldest=9, precision="float32")
-def cast(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("Cast", precision="float32")
+def cast(draw: Draw) -> Case:
     """Between floats the gradient passes; to integers and truth values it does not."""
     to = draw(st.sampled_from([TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.BOOL]))
     held = frozenset[int]() if to in (TensorProto.FLOAT, TensorProto.DOUBLE) else FIRST
@@ -85,7 +87,7 @@ def cast(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of a
 
 
 @compares("CastLike", oldest=15)
-def cast_like(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def cast_like(draw: Draw) -> Case:
     """To the type of another input."""
     to = draw(st.sampled_from([np.float32, np.float64, np.int32]))
     held = FIRST if to == np.int32 else frozenset({1})
@@ -93,7 +95,7 @@ def cast_like(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature
 
 
 @compares("BitCast", gradient="none", oldest=26, exact=True, oracle="onnx.reference")
-def bit_cast(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def bit_cast(draw: Draw) -> Case:
     """The same bits as another type of the same size."""
     x = integers(draw, shapes(draw), 0, 2**30, np.int32)
     return Case([x], {"to": draw(st.sampled_from([TensorProto.FLOAT, TensorProto.UINT32]))})
@@ -103,7 +105,7 @@ def bit_cast(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature 
 def dropout(draw: Draw, version: int) -> Case:
     """Not in training: the identity, with a mask where one is asked for."""
     x = spread(draw, shapes(draw))
-    if version < 12:  # noqa: PLR2004 - the ratio becomes an input
+    if version < 12:
         return Case([x], chosen(draw, ratio=(None, 0.3)))
     ratio = [] if draw(st.booleans()) else [np.array(0.3, np.float32)]
     return Case([x, *ratio], outputs=draw(st.integers(1, 2)), constants=frozenset({1}), single=frozenset({1}))

@@ -15,8 +15,8 @@ EQUATIONS = (
 )
 
 
-@compares("MatMul", examples=10)
-def mat_mul(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("MatMul")
+def mat_mul(draw: Draw) -> Case:
     """Vectors, matrices and stacks that broadcast."""
     m, k, n = shapes(draw, 3)
     stack = shapes(draw, (0, 2), 3)
@@ -26,7 +26,7 @@ def mat_mul(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature o
     return Case([spread(draw, left), spread(draw, right)])
 
 
-@compares("Gemm", examples=10)
+@compares("Gemm")
 def gemm(draw: Draw, version: int) -> Case:
     """Both transposed or not, both factors, a bias that broadcasts or none."""
     m, k, n = shapes(draw, 3)
@@ -39,8 +39,8 @@ def gemm(draw: Draw, version: int) -> Case:
     return Case(inputs, attributes)
 
 
-@compares("Einsum", oldest=12, examples=len(EQUATIONS))
-def einsum(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("Einsum", oldest=12, examples=2 * len(EQUATIONS))
+def einsum(draw: Draw) -> Case:
     """Products, sums, diagonals and an ellipsis, with and without the letters of the result."""
     equation = draw(st.sampled_from(EQUATIONS))
     sizes = {letter: draw(st.integers(1, 4)) for letter in "bcdhijklmq"}
@@ -51,8 +51,8 @@ def einsum(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of
     return Case(inputs, {"equation": equation})
 
 
-@compares("Det", oldest=11)
-def determinants(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("Det", oldest=11, precision="float32")
+def determinants(draw: Draw) -> Case:
     """Of stacks of matrices."""
     size = draw(st.integers(1, 4))
     return Case([spread(draw, (*shapes(draw, (0, 2), 3), size, size))])

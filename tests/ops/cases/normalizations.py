@@ -10,6 +10,7 @@ from tests.ops.one_node import Case
 
 FIRST_WITHOUT_SPATIAL = 9
 FIRST_OF_EACH_CHANNEL = 21
+FIRST_WITH_AXES = 9
 EPSILONS = (None, 1e-3, 0.1)
 
 
@@ -26,7 +27,7 @@ def batch_normalization(draw: Draw, version: int) -> Case:
 
 
 @compares("InstanceNormalization", precision="float32")
-def instance_normalization(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def instance_normalization(draw: Draw) -> Case:
     """One to three spatial axes."""
     shape = (*shapes(draw, 2, 3), *draw(st.lists(st.integers(2, 4), min_size=1, max_size=3)))
     return Case([spread(draw, shape), *(spread(draw, shape[1:2]) for _ in "sb")], chosen(draw, epsilon=EPSILONS))
@@ -43,7 +44,7 @@ def group_normalization(draw: Draw, version: int) -> Case:
 
 
 @compares("LayerNormalization", oldest=17, precision="float32")
-def layer_normalization(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def layer_normalization(draw: Draw) -> Case:
     """From any axis on, with and without a bias, with the statistics."""
     shape = (*shapes(draw, (1, 3), 3), draw(st.integers(2, 5)))
     axis = axis_of(draw, len(shape))
@@ -52,16 +53,16 @@ def layer_normalization(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the
     return Case([spread(draw, shape), *parts], attributes, outputs=draw(st.sampled_from([1, 3])))
 
 
-@compares("SimplifiedLayerNormalization", oldest=9)
-def simplified(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
-    """onnxruntime's own name for the root mean square, in the default domain."""
+@compares("SimplifiedLayerNormalization")
+def simplified(draw: Draw) -> Case:
+    """The root mean square under the name that onnxruntime gives it in the default domain."""
     shape = (*shapes(draw, (1, 3), 3), draw(st.integers(2, 5)))
     axis = axis_of(draw, len(shape))
     return Case([spread(draw, shape), spread(draw, shape[axis:])], {"axis": axis, **chosen(draw, epsilon=EPSILONS)})
 
 
 @compares("RMSNormalization", oldest=23)
-def rms_normalization(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def rms_normalization(draw: Draw) -> Case:
     """From any axis on, with a scale that broadcasts."""
     shape = (*shapes(draw, (1, 3), 3), draw(st.integers(2, 5)))
     axis = axis_of(draw, len(shape))
@@ -70,15 +71,17 @@ def rms_normalization(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the s
 
 
 @compares("LRN", precision="float32")
-def lrn(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def lrn(draw: Draw) -> Case:
     """Odd numbers of channels: onnxruntime has no others."""
     attributes = chosen(draw, alpha=(None, 0.5), beta=(None, 0.5), bias=(None, 2.0), size=(1, 3, 5))
     return Case([spread(draw, (draw(st.integers(1, 2)), draw(st.integers(1, 6)), *shapes(draw, 2, 3)))], attributes)
 
 
-@compares("MeanVarianceNormalization", oldest=9, precision="float32")
-def mean_variance(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
-    """Over any axes; more than one element, whose variance is not zero."""
+@compares("MeanVarianceNormalization", precision="float32")
+def mean_variance(draw: Draw, version: int) -> Case:
+    """Over any axes, or with the switches of old; more than one element, whose variance is not zero."""
     shape = draw(st.lists(st.integers(2, 3), min_size=4, max_size=4))
+    if version < FIRST_WITH_AXES:
+        return Case([spread(draw, shape)], chosen(draw, across_channels=(0, 1), normalize_variance=(0, 1)))
     axes = axes_of(draw, 4, negative=False)
     return Case([spread(draw, shape)], chosen(draw, axes=(None, sorted(axes))))

@@ -14,22 +14,22 @@ from tests.ops.one_node import Case
 SMOOTH = ("Sigmoid", "Tanh", "Softsign")
 
 
-@compares("RNN", precision="float32", examples=10)
-def rnn(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("RNN", precision="float32")
+def rnn(draw: Draw) -> Case:
     """One gate."""
     return _recurrent(draw, gates=1, functions=1, states=1)
 
 
-@compares("GRU", precision="float32", examples=12)
-def gru(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("GRU", precision="float32")
+def gru(draw: Draw) -> Case:
     """Both places of the reset gate."""
     case = _recurrent(draw, gates=3, functions=2, states=1)
     attributes = {**case.attributes, **chosen(draw, linear_before_reset=(None, 0, 1))}
     return Case(case.inputs, attributes, outputs=2)
 
 
-@compares("LSTM", precision="float32", examples=12)
-def lstm(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("LSTM", precision="float32")
+def lstm(draw: Draw) -> Case:
     """With and without peepholes and coupled gates."""
     case = _recurrent(draw, gates=4, functions=3, states=2)
     attributes = {**case.attributes, **chosen(draw, input_forget=(None, 0, 1))}

@@ -18,14 +18,14 @@ FIRST_SUM_WITH_AXES_INPUT = 13
 SECOND = frozenset({1})
 
 
-@compares("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceProd", precision="float32", examples=8)
-@compares("ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSumSquare", examples=8)
+@compares("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceProd", precision="float32")
+@compares("ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSumSquare")
 def reductions(draw: Draw, version: int) -> Case:
     """Of positive numbers; the axes are an input from opset 18 on."""
     return _reduced(draw, version, FIRST_WITH_AXES_INPUT)
 
 
-@compares("ReduceSum", examples=8)
+@compares("ReduceSum")
 def sums(draw: Draw, version: int) -> Case:
     """The axes are an input from opset 13 on."""
     return _reduced(draw, version, FIRST_SUM_WITH_AXES_INPUT)
@@ -44,7 +44,7 @@ def _reduced(draw: Draw, version: int, first_with_input: int) -> Case:
 
 @compares("CumSum", oldest=11)
 @compares("CumProd", oldest=26, oracle="onnx.reference")
-def running_totals(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def running_totals(draw: Draw) -> Case:
     """Along any axis, forward and backward, with and without the element itself."""
     shape = shapes(draw)
     attributes = chosen(draw, exclusive=(None, 0, 1), reverse=(None, 0, 1))
@@ -52,7 +52,7 @@ def running_totals(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the sign
     return Case([spread(draw, shape, 0.3, 2), axis], attributes, constants=SECOND)
 
 
-@compares("LogSoftmax", "Softmax", examples=8)
+@compares("LogSoftmax", "Softmax")
 def softmax(draw: Draw, version: int) -> Case:
     """Over one axis from opset 13 on, over all from an axis on before."""
     return _along(draw, version)
@@ -71,20 +71,20 @@ def _along(draw: Draw, version: int) -> Case:
 
 
 @compares("LpNormalization")
-def lp_normalization(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def lp_normalization(draw: Draw) -> Case:
     """By the sum of magnitudes and by the Euclidean norm."""
     shape = shapes(draw)
     return Case([spread(draw, shape)], chosen(draw, axis=(None, axis_of(draw, len(shape))), p=(None, 1, 2)))
 
 
 @compares("GlobalAveragePool", "GlobalMaxPool", precision="float32")
-def global_pools(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def global_pools(draw: Draw) -> Case:
     """One to three spatial axes."""
     return Case([spread(draw, shapes(draw, (3, 5), 3))])
 
 
 @compares("GlobalLpPool", newest=21, precision="float32")
-def global_lp_pool(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def global_lp_pool(draw: Draw) -> Case:
     """Any norm."""
     attributes: dict[str, Any] = chosen(draw, p=(None, 1, 2, 3))
     return Case([spread(draw, shapes(draw, (3, 5), 3), 0.3, 2)], attributes)

@@ -14,7 +14,7 @@ from tests.ops.one_node import Case
 FIRST_WITH_AXIS_INPUT = 20
 
 
-@compares("DFT", oldest=17, examples=12)
+@compares("DFT", oldest=17)
 def dft(draw: Draw, version: int) -> Case:
     """Real and complex signals along any axis, cut off and extended, forward and back.
 
@@ -34,11 +34,12 @@ def dft(draw: Draw, version: int) -> Case:
     return Case([x, length, places], way, constants=frozenset({1, 2}))
 
 
-@compares("STFT", oldest=17, examples=12)
-def stft(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("STFT", oldest=17)
+def stft(draw: Draw) -> Case:
     """Real and complex signals, with a window, a length, or both."""
     onesided = draw(st.integers(0, 1))
-    signal = spread(draw, (draw(st.integers(1, 2)), draw(st.integers(9, 14)), 1 if onesided else draw(st.integers(1, 2))))
+    parts = 1 if onesided else draw(st.integers(1, 2))
+    signal = spread(draw, (draw(st.integers(1, 2)), draw(st.integers(9, 14)), parts))
     step, length = np.array(draw(st.integers(1, 4)), np.int64), np.array(8, np.int64)
     given = draw(st.sampled_from(["window", "length", "both"]))
     window: Array | None = None if given == "length" else spread(draw, (8,), 0.2, 1)

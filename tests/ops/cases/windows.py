@@ -36,7 +36,7 @@ def _image(draw: Draw, extent: Array) -> list[int]:
     return [int(size) for size in extent + integers(draw, extent.shape, 0, 3)]
 
 
-def _pads(draw: Draw, extent: Array, attributes: dict[str, Any]) -> dict[str, Any]:
+def _pads(draw: Draw, extent: Array) -> dict[str, Any]:
     """Draw pads smaller than the kernel, or an automatic choice of them."""
     auto = draw(st.sampled_from(AUTO))
     if auto != "NOTSET":
@@ -46,8 +46,8 @@ def _pads(draw: Draw, extent: Array, attributes: dict[str, Any]) -> dict[str, An
     return {"pads": [draw(st.integers(0, int(size) - 1)) for size in [*extent, *extent]]}
 
 
-@compares("Conv", precision="float32", examples=20)
-def convolutions(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("Conv", precision="float32", examples=40)
+def convolutions(draw: Draw) -> Case:
     """Groups, dilations, strides, uneven and automatic pads, with and without a bias.
 
     onnxruntime refuses dilations with automatic pads here; in poolings it computes the pads as if there were none, and
@@ -57,7 +57,7 @@ def convolutions(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signat
     kernel, attributes = _window(draw, rank)
     extent = _extent(kernel, attributes)
     group, inside, outside = draw(st.integers(1, 3)), draw(st.integers(1, 2)), draw(st.integers(1, 2))
-    attributes |= {"group": group, **_pads(draw, extent, attributes)}
+    attributes |= {"group": group, **_pads(draw, extent)}
     if "auto_pad" in attributes and attributes["auto_pad"] != "VALID":
         attributes.pop("dilations", None)
         extent = kernel
@@ -68,7 +68,7 @@ def convolutions(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signat
     return Case([x, spread(draw, (group * outside, inside, *kernel)), *bias], attributes)
 
 
-@compares("ConvTranspose", precision="float32", examples=20)
+@compares("ConvTranspose", precision="float32", examples=40)
 def transposed_convolutions(draw: Draw, version: int) -> Case:
     """As convolutions, with additional rows and the shape of the result."""
     rank = draw(st.integers(1, 3))
@@ -94,14 +94,14 @@ def _result_shape(draw: Draw, version: int, full: Array, strides: Array, extent:
         return {"output_padding": [draw(st.integers(0, int(size))) for size in largest], "pads": pads}
     if way == "output_shape":
         shape = [draw(st.integers(max(1, int(size) - 2), int(size))) for size in full]
-        kinds = ("NOTSET", "SAME_UPPER", "SAME_LOWER") if version >= 11 else ("NOTSET",)  # noqa: PLR2004
+        kinds = ("NOTSET", "SAME_UPPER", "SAME_LOWER") if version >= 11 else ("NOTSET",)
         return {"output_shape": shape, "auto_pad": draw(st.sampled_from(kinds))}
     if way == "auto" and bool((extent >= strides).all()):
         return {"auto_pad": draw(st.sampled_from(AUTO[2:]))}
     return {"pads": pads}
 
 
-@compares("MaxPool", examples=20)
+@compares("MaxPool", examples=40)
 def max_pool(draw: Draw, version: int) -> Case:
     """With and without the places, in either order."""
     case = _pooled(draw, version, "MaxPool")
@@ -109,14 +109,14 @@ def max_pool(draw: Draw, version: int) -> Case:
     return Case(case.inputs, attributes, outputs=draw(st.integers(1, 2)))
 
 
-@compares("AveragePool", precision="float32", examples=20)
+@compares("AveragePool", precision="float32", examples=40)
 def average_pool(draw: Draw, version: int) -> Case:
     """Counting the pads and not."""
     case = _pooled(draw, version, "AveragePool")
     return Case(case.inputs, {**case.attributes, **chosen(draw, count_include_pad=(None, 0, 1))})
 
 
-@compares("LpPool", precision="float32", examples=20)
+@compares("LpPool", precision="float32", examples=40)
 def lp_pool(draw: Draw, version: int) -> Case:
     """Any norm."""
     case = _pooled(draw, version, "LpPool", 0.3)
@@ -127,7 +127,7 @@ def _pooled(draw: Draw, version: int, op_type: str, low: float = -2.0) -> Case:
     rank = draw(st.integers(1, 3))
     kernel, attributes = _window(draw, rank, dilated=version >= FIRST_WITH_DILATIONS[op_type])
     extent = _extent(kernel, attributes)
-    attributes |= _pads(draw, extent, attributes)
+    attributes |= _pads(draw, extent)
     if attributes.get("auto_pad", "VALID") != "VALID":
         attributes.pop("dilations", None)
         attributes["strides"] = np.minimum(attributes.get("strides", 1), kernel).tolist()
@@ -137,7 +137,7 @@ def _pooled(draw: Draw, version: int, op_type: str, low: float = -2.0) -> Case:
 
 
 @compares("MaxUnpool", oldest=9, precision="float32")
-def max_unpool(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+def max_unpool(draw: Draw) -> Case:
     """Different places of the smallest result; a given shape is that one."""
     n, c, h, w = shapes(draw, 4, 3)
     kernel, strides = integers(draw, (2,), 2, 3), integers(draw, (2,), 1, 3)
@@ -148,8 +148,8 @@ def max_unpool(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signatur
     return Case([spread(draw, (n, c, h, w)), places, *shape], attributes, constants=frozenset({2}))
 
 
-@compares("DeformConv", oldest=19, examples=12)
-def deformable(draw: Draw, version: int) -> Case:  # noqa: ARG001 - the signature of all generators
+@compares("DeformConv", oldest=19)
+def deformable(draw: Draw) -> Case:
     """Groups of channels and of offsets, with and without a bias and a mask."""
     kernel, attributes = _window(draw, 2)
     group, offset_group = draw(st.integers(1, 2)), draw(st.integers(1, 2))
