@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 import onnx_ir as ir
+import torch
 from onnx import helper, numpy_helper
 from torch import Tensor
 
@@ -83,7 +84,7 @@ def _result_shapes(
     values = {
         name: numpy_helper.from_array(sample.detach().cpu().numpy(), name)
         for name, sample, _, is_known in inputs
-        if is_known and sample.numel() <= _MOST_READ
+        if is_known and sample.numel() <= _MOST_READ and sample.dtype != torch.bfloat16
     }
     try:
         found = onnx.shape_inference.infer_node_outputs(

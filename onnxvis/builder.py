@@ -15,6 +15,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, fx
 
+from onnxvis.budget import refuse_gigantic_results
 from onnxvis.entries import Absent, Entry, Value, described, first_name, random_sample, result_types
 from onnxvis.errors import LoweringError, OnnxvisError, UnsupportedOpError
 from onnxvis.fallbacks import body_of, module_of
@@ -45,7 +46,8 @@ Versions = Callable[[str], int]
 _SEED = 0
 _OPSET = 18
 """The operator set of what is emitted beside the file's own nodes."""
-_MOST_NODES = 200_000
+MOST_NODES = 100_000
+"""Nodes after which a loop is taken for endless: each takes a fraction of a millisecond."""
 _ERRORS = (ArithmeticError, AttributeError, IndexError, KeyError, MemoryError, RuntimeError, TypeError, ValueError)
 """What torch and the operators raise for shapes and attributes that do not fit."""
 
@@ -214,9 +216,9 @@ class Builder:
         return self.constant_entry(from_array(array, held_dtype(own)), own)
 
     def _check_length(self, node: ir.Node) -> None:
-        if self.count > _MOST_NODES:
+        if self.count > MOST_NODES:
             message = (
-                f"{self.model.name}: more than {_MOST_NODES} nodes, at {first_name(node)!r}, loops written out. "
+                f"{self.model.name}: more than {MOST_NODES} nodes, at {first_name(node)!r}, loops written out. "
                 "Take a target before that, or a shorter input."
             )
             raise LoweringError(message, node=node.name)
@@ -234,6 +236,13 @@ class Builder:
         entries = [self.tensor(value) for value in node.inputs]
         operator = find(node.op_type, version(node.domain), node.domain)
         if operator is not None:
+            refuse_gigantic_results(
+                node,
+                version(node.domain),
+                [None if entry is None else entry.sample for entry in entries],
+                [None if entry is None else int(entry.type) for entry in entries],
+                [entry is not None and entry.node is None for entry in entries],
+            )
             names = [str(value.name or "") for value in node.outputs]
             self._store(node, self.call(operator, entries, self.attributes(node), names, node))
             return

@@ -287,7 +287,7 @@ def test_ctrl_c_writes_what_there_is_marked_as_interrupted(net: Path) -> None:
             for line in process.stdout:
                 if line.startswith("verified"):
                     break
-            time.sleep(1.5)
+            time.sleep(3)
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate(timeout=60)
         finally:

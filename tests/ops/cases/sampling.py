@@ -33,7 +33,8 @@ def pad(draw: Draw, version: int) -> Case:
     axes = list(range(len(shape)))
     if version >= FIRST_WITH_AXES and draw(st.booleans()):
         axes = sorted(draw(st.lists(st.sampled_from(axes), min_size=1, unique=True)))
-    pads = [draw(st.integers(-1, 2)) for _ in [*axes, *axes]]
+    most = 1 if attributes["mode"] == "reflect" else 2  # what remains of an axis that is cut off is reflected once
+    pads = [draw(st.integers(-1, most)) for _ in [*axes, *axes]]
     x, value = spread(draw, shape), draw(st.sampled_from([None, 1.5]))
     if version < FIRST_WITH_PAD_INPUTS:
         return Case([x], {**attributes, "pads": pads, **({} if value is None else {"value": value})})
