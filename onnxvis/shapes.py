@@ -14,9 +14,13 @@ import onnx
 import onnx_ir as ir
 from onnx import helper
 
+from onnxvis.graph import is_default_domain, opset
+
 Dims = tuple[int | str | None, ...]
 
 _BEFORE_SHAPES = 13
+_FREE_WEIGHTS = 4
+"""The first IR version in which weights need not be inputs."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,14 @@ def skeleton(model: ir.Model) -> onnx.ModelProto:
         opset_imports=graph.opset_imports,
     )
     opsets = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
-    proto = onnx.ModelProto(ir_version=model.ir_version)
+    # Files of IR version 3 must list their weights as inputs too, which optimizers forget.
+    proto = onnx.ModelProto(ir_version=max(model.ir_version, _FREE_WEIGHTS))
     proto.opset_import.extend([*opsets, helper.make_opsetid(_UNKNOWN_DOMAIN, 1)])
     ir.serde.serialize_graph_into(proto.graph, view)  # type: ignore[arg-type] # a view is what it takes, declared read-only
     for info, value in zip(proto.graph.input, inputs, strict=True):
         if value in left:
             _declare_weight(info, left[value])
-    _rewrite_withdrawn(proto.graph)
+    _rewrite_withdrawn(proto.graph, opset(model))
     return proto
 
 
@@ -87,13 +92,19 @@ def _declare_weight(info: onnx.ValueInfoProto, tensor: ir.TensorProtocol) -> Non
     info.CopyFrom(helper.make_tensor_value_info(info.name, int(tensor.dtype), list(tensor.shape.numpy())))
 
 
-def _rewrite_withdrawn(graph: onnx.GraphProto) -> None:
+def _rewrite_withdrawn(graph: onnx.GraphProto, version: int) -> None:
     for node in graph.node:
-        if node.domain in ("", "ai.onnx") and node.op_type in _WITHDRAWN:
+        if is_default_domain(node.domain) and node.op_type in _WITHDRAWN:
             _WITHDRAWN[node.op_type](node)
+        elif is_default_domain(node.domain) and node.op_type in _NORMALIZATIONS and not _is_standard(node, version):
+            _normalization(node)
         for attribute in node.attribute:
             for inner in [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs:
-                _rewrite_withdrawn(inner)
+                _rewrite_withdrawn(inner, version)
+
+
+def _is_standard(node: onnx.NodeProto, version: int) -> bool:
+    return onnx.defs.has(node.op_type, version, "") and not onnx.defs.get_schema(node.op_type, version, "").deprecated
 
 
 def inferred(model: ir.Model) -> dict[str, TensorSpec]:
@@ -156,6 +167,15 @@ def _identity(node: onnx.NodeProto) -> None:
     del node.attribute[:]
 
 
+def _normalization(node: onnx.NodeProto) -> None:
+    """Write a normalization as what keeps the shape, if only the normalized tensor is wanted of it."""
+    if len(node.output) > 1:
+        _unknown(node)
+        return
+    del node.input[1:]
+    _identity(node)
+
+
 def _unknown(node: onnx.NodeProto) -> None:
     node.domain = _UNKNOWN_DOMAIN
 
@@ -179,6 +199,8 @@ _LARGEST = 1024
 _LONGEST_LIST = 100_000
 _END = 2**31 - 1
 _UNKNOWN_DOMAIN = "onnxvis.withdrawn"
+_NORMALIZATIONS = frozenset({"GroupNormalization", "LayerNormalization", "SimplifiedLayerNormalization"})
+"""onnxruntime has these in the default domain at every opset; ONNX from a later one on, or no longer, or never."""
 _WITHDRAWN: dict[str, Callable[[onnx.NodeProto], None]] = {
     "Affine": _identity,
     "ImageScaler": _identity,

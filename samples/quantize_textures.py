@@ -1,7 +1,7 @@
 """Quantize `textures.onnx` to 8 bits with onnxruntime and write it as `textures_int8.onnx` beside this script.
 
-Run `python samples/quantize_textures.py`; it takes seconds. The file is in the QDQ format: weights are int8 with a scale
-for each filter, activations uint8 with ranges measured on drawn textures.
+Run `python samples/quantize_textures.py`; it takes seconds. The file is in the QDQ format: weights are int8 with a
+scale for each filter, activations uint8 with ranges measured on drawn textures.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def div(A: Tensor, B: Tensor | float) -> Tensor:
     """A / B; the quotient of integers is truncated toward zero."""
     if A.is_floating_point():
         return A / B
-    return torch.div(A, B, rounding_mode="trunc")
+    return torch.div(A, _not_zero(B), rounding_mode="trunc")
 
 
 @operator("Pow", since=7)
@@ -51,7 +51,15 @@ def pow(X: Tensor, Y: Tensor | float) -> Tensor:
 @operator("Mod")
 def mod(A: Tensor, B: Tensor | float, *, fmod: int = 0) -> Tensor:
     """Remainder of A / B: with the sign of B, or with the sign of A where `fmod` is 1."""
-    return torch.fmod(A, B) if fmod else torch.remainder(A, B)
+    divisor = B if A.is_floating_point() else _not_zero(B)
+    return torch.fmod(A, divisor) if fmod else torch.remainder(A, divisor)
+
+
+def _not_zero(divisor: Tensor | float) -> Tensor | float:
+    """Integers are not divided by zero, which ends the process of some libraries, and not the model's computation."""
+    if isinstance(divisor, Tensor):
+        return divisor.masked_fill(divisor == 0, 1)
+    return divisor if divisor != 0 else 1
 
 
 @operator("Neg")

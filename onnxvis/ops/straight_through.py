@@ -1,4 +1,4 @@
-"""Rounding that lets the gradient through: the forward value is the rounded one to the bit, the gradient the identity's.
+"""Rounding that lets the gradient through: the forward value is the rounded one to the bit, its gradient that of none.
 
 Where a value is clipped to a range, the gradient is that of the clipping: 1 inside, 0 outside. This is the
 straight-through estimator (Bengio, Leonard and Courville 2013, https://arxiv.org/abs/1308.3432).
