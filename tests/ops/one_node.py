@@ -95,7 +95,8 @@ class Case:
 def model_of(op_type: str, domain: str, version: int, case: Case, dtype: Any) -> onnx.ModelProto:
     """Write the model of a case, whose floats have this type."""
     names = ["" if x is None else f"x{i}" for i, x in enumerate(case.inputs)]
-    nodes, initializers = [], []
+    nodes: list[onnx.NodeProto] = []
+    initializers: list[onnx.TensorProto] = []
     for index, parameters in case.quantized.items():
         names[index] = f"q{index}"
         nodes.append(_linear("QuantizeLinear", f"x{index}", f"q{index}", parameters, initializers))
@@ -154,7 +155,7 @@ def _linear(
     names = [given if isinstance(given, str) else f"{result}_{source}_{i}" for i, given in enumerate(parameters)]
     arrays = [(given, name) for given, name in zip(parameters, names, strict=True) if not isinstance(given, str)]
     initializers += [numpy_helper.from_array(array, name) for array, name in arrays]
-    along = {"axis": 0} if any(array.ndim for array, _ in arrays) else {}
+    along: dict[str, Any] = {"axis": 0} if any(array.ndim for array, _ in arrays) else {}
     return helper.make_node(op_type, [source, *names], [result], **along)
 
 
