@@ -108,11 +108,10 @@ class OnnxvisRep(BackendRep):
         dtype = self.model.spec(self.model.values[name]).dtype
         held = value.detach().cpu()
         array = (held.float() if held.dtype == torch.bfloat16 else held).numpy()
-        return (
-            array.astype(ir.DataType[dtype].numpy())
-            if dtype in ir.DataType.__members__ and dtype != "UNDEFINED"
-            else array
-        )
+        if dtype not in ir.DataType.__members__ or dtype == "UNDEFINED":
+            return array
+        held_dtype(ir.DataType[dtype])  # which refuses strings: labels have become numbers
+        return array.astype(ir.DataType[dtype].numpy())
 
 
 class OnnxvisBackend(Backend):

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from onnxvis.errors import InputError, LoweringError
 
-MOST_ELEMENTS = 1 << 29
-"""Elements of one tensor, 2 GB of float32: no model for which a picture can be made has a larger one."""
+MOST_ELEMENTS = 1 << 28
+"""Elements of one tensor, 1 GB of float32: as many as the attention of 16 heads over 64 x 64 patches has."""
 _MOST_READ = 1024
 _GROWING = frozenset(
     {

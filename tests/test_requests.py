@@ -77,3 +77,10 @@ def test_sizes_numbers_and_names() -> None:
             size_of(text)
     with pytest.raises(SettingError, match="--range=0,255"):
         numbers_of("--range", "5", 2)
+
+
+def test_a_token_is_the_one_position_of_a_sequence() -> None:
+    assert neuron_of(None, 3) == (3,)
+    assert neuron_of(None, -1) == (-1,)
+    with pytest.raises(SettingError, match="--neuron and --token contradict each other"):
+        neuron_of("2", 3)

@@ -41,6 +41,7 @@ from onnxvis.errors import (
     VerificationError,
 )
 from onnxvis.ops import table
+from onnxvis.prepare import prepare
 from onnxvis.render import read_png
 from tests.models import CONV_NET_SHAPES, conv_net, parsed, random_weights
 
@@ -606,3 +607,16 @@ def test_tensors_without_a_batch_look_the_same_to_losses_in_every_batch() -> Non
     proto = parsed(text, **random_weights(FIRST_CONV))
     visualize_filters(proto, None, [0, 1, 2], channel_axis=0, losses=watch, steps=1, batch=2)
     assert set(seen) == {5}
+
+
+def test_half_precision_is_computed_in_single_unless_asked_otherwise(shared_models: Path) -> None:
+    model = load(shared_models / "in_squeezenet1_1_fp16.onnx")
+    for precision, dtype, note in (
+        ("float32", torch.float32, "gradients vanish"),
+        ("declared", torch.float16, "as asked"),
+    ):
+        prepared = prepare(model, Recipe(node="Conv:1", filters=(3,), precision=precision, steps=2))
+        assert any(note in line for line in prepared.notes)
+        assert {buffer.dtype for buffer in prepared.units.network.buffers()} == {dtype}
+    with pytest.raises(SettingError, match="precision must be float32 or declared"):
+        visualize(model, precision="half")
