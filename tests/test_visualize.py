@@ -43,6 +43,7 @@ from onnxvis.errors import (
 from onnxvis.ops import table
 from onnxvis.prepare import prepare
 from onnxvis.render import read_png
+from onnxvis.tensors import Precision
 from tests.models import CONV_NET_SHAPES, conv_net, parsed, random_weights
 
 QUICK: dict[str, Any] = {"steps": 4}
@@ -609,14 +610,19 @@ def test_tensors_without_a_batch_look_the_same_to_losses_in_every_batch() -> Non
     assert set(seen) == {5}
 
 
-def test_half_precision_is_computed_in_single_unless_asked_otherwise(shared_models: Path) -> None:
+@pytest.mark.parametrize(
+    ("precision", "dtype", "note"),
+    [("float32", torch.float32, "gradients vanish"), ("declared", torch.float16, "as asked")],
+)
+def test_half_precision_is_computed_in_single_unless_asked_otherwise(
+    shared_models: Path, precision: Precision, dtype: torch.dtype, note: str
+) -> None:
     model = load(shared_models / "in_squeezenet1_1_fp16.onnx")
-    for precision, dtype, note in (
-        ("float32", torch.float32, "gradients vanish"),
-        ("declared", torch.float16, "as asked"),
-    ):
-        prepared = prepare(model, Recipe(node="Conv:1", filters=(3,), precision=precision, steps=2))
-        assert any(note in line for line in prepared.notes)
-        assert {buffer.dtype for buffer in prepared.units.network.buffers()} == {dtype}
+    prepared = prepare(model, Recipe(node="Conv:1", filters=(3,), precision=precision, steps=2))
+    assert any(note in line for line in prepared.notes)
+    assert {buffer.dtype for buffer in prepared.units.network.buffers()} == {dtype}
+
+
+def test_another_precision_is_an_error() -> None:
     with pytest.raises(SettingError, match="precision must be float32 or declared"):
-        visualize(model, precision="half")
+        visualize(conv_net(), precision="half")
