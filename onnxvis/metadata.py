@@ -40,9 +40,9 @@ def recorded(metadata: Mapping[str, str]) -> dict[str, Any]:
 def _parsed(key: str, text: str, read: Callable[[str], Any]) -> Any:
     try:
         return read(text)
-    except (TypeError, ValueError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         message = (
-            f"The file's metadata key onnxvis.{key} holds {text!r}, which is not understood. Give --{key} instead."
+            f"The file's metadata key onnxvis.{key} holds {text[:80]!r}, which is not understood. Give --{key} instead."
         )
         raise SettingError(message, key=key, text=text) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from onnxvis.budget import refuse_gigantic_inputs
 from onnxvis.errors import InputError, UnknownSizeError
 from onnxvis.model import Model
 from onnxvis.shapes import TensorSpec
@@ -28,7 +29,7 @@ def input_shapes(
 
     Raises:
         UnknownSizeError: Dimensions stay open; all are named.
-        InputError: A given shape is for no input, or contradicts the file.
+        InputError: A given shape is for no input, contradicts the file, or is larger than any machine.
     """
     specs = {spec.name: spec for spec in model.inputs}
     shapes = _by_name(model, given)
@@ -47,7 +48,9 @@ def input_shapes(
         remedy = f"Give them: {size}, or input_shapes= in Python."
         message = f"{model.name} leaves sizes open: {listed}. {remedy}"
         raise UnknownSizeError(message, inputs=sorted(open_dims))
-    return {name: tuple(dim for dim in shape if dim is not None) for name, shape in resolved.items()}
+    found = {name: tuple(dim for dim in shape if dim is not None) for name, shape in resolved.items()}
+    refuse_gigantic_inputs(found)
+    return found
 
 
 def image_shapes(

@@ -76,5 +76,5 @@ def test_what_fits_or_contradicts_itself_is_left_to_the_operator(call: str, inpu
 
 def test_an_input_larger_than_memory_is_refused() -> None:
     refuse_gigantic_inputs({"x": (1, 3, 1000, 1000), "y": (MOST_ELEMENTS,)})
-    with pytest.raises(InputError, match=r"'z' of shape \(1, 536870913\)"):
+    with pytest.raises(InputError, match=r"'z' of shape \(1, 268435457\)"):
         refuse_gigantic_inputs({"x": (1,), "z": (1, MOST_ELEMENTS + 1)})
