@@ -25,7 +25,7 @@ demo: .venv-demo/installed
 	@echo "The picture: $(CURDIR)/$(PICTURE)"
 
 test: .venv-test/installed
-	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest -n 2 --dist worksteal --ignore tests/converters $(PYTEST_ARGS)
 
 lint: .venv-lint/installed
 	.venv-lint/bin/ruff check

@@ -3,8 +3,9 @@
     import onnxvis.backend
     onnxvis.backend.run_model(model, [array])
 
-Float inputs are arguments of the torch graph. Integers and flags are known beforehand, as shapes and indices have to
-be; where a shape depends on the values of floats too, everything is. Half-precision is computed as the file declares.
+Float arrays are arguments of the torch graph. Integers, flags and single numbers are known beforehand, as shapes,
+indices and ratios have to be; where a shape depends on the values of floats too, everything is. Half-precision is
+computed as the file declares.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from onnx.backend.base import Backend, BackendRep, namedtupledict
 from torch import Tensor
 
 from onnxvis.api import to_torch
-from onnxvis.errors import DataDependentShapeError, InputError
-from onnxvis.graph import real_inputs
+from onnxvis.errors import DataDependentShapeError, InputError, SettingError
+from onnxvis.graph import is_default_domain, real_inputs
 from onnxvis.lower import unsupported
 from onnxvis.model import Model, load
 from onnxvis.network import full_precision
+from onnxvis.shapes import TensorSpec
+from onnxvis.sizes import check_arrays
 from onnxvis.tensors import computed_type, from_array, held_dtype
 
 _NEWEST_IR = onnx.IR_VERSION
@@ -48,24 +51,28 @@ class OnnxvisRep(BackendRep):
 
         Args:
             inputs: Arrays in the order of the graph's inputs, one array, or a mapping by name. A list of arrays stands
-                for a sequence, None for an empty optional.
+                for a sequence, None for an empty optional. Weights that the file lists as inputs may be given too.
             **kwargs: The interface allows them; none has a meaning here.
 
         Returns:
             One array for each output, of the type that the graph declares, by position and by name.
 
         Raises:
+            InputError: An input is missing, for none of the graph's, or of another type or shape than declared.
             OnnxvisError: An operator has no implementation, or cannot be computed on these inputs.
         """
         if kwargs:
             message = f"No setting {', '.join(sorted(kwargs))} of run is known."
             raise InputError(message)
         given = self._by_name(inputs)
+        self._check(given)
+        weights = {name: given.pop(name) for name in list(given) if name in self.model.ir.graph.initializers}
+        model = _with_weights(self.model, weights) if weights else self.model
         free = {name: value for name, value in given.items() if self._is_float(name, value)}
         try:
-            results = self._computed(given, free)
+            results = self._computed(model, given, free)
         except DataDependentShapeError:
-            results = self._computed(given, {})
+            results = self._computed(model, given, {})
         names = [str(value.name) for value in self.model.ir.graph.outputs]
         arrays = [self._array(name, value) for name, value in zip(names, results, strict=True)]
         return namedtupledict("Outputs", names)(*arrays)
@@ -73,7 +80,7 @@ class OnnxvisRep(BackendRep):
     def _by_name(self, inputs: Any) -> dict[str, Any]:
         names = [str(value.name) for value in real_inputs(self.model.ir.graph)]
         if isinstance(inputs, Mapping):
-            return dict(inputs)
+            return {name: _as_array(value) for name, value in inputs.items()}
         values = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
         if len(values) > len(names):
             # Files of old list their weights as inputs, which may be given too.
@@ -81,16 +88,31 @@ class OnnxvisRep(BackendRep):
         if len(values) > len(names):
             message = f"{self.model.name} takes {len(names)} inputs, and {len(values)} were given."
             raise InputError(message)
-        return dict(zip(names, values, strict=False))
+        return dict(zip(names, map(_as_array, values), strict=False))
+
+    def _check(self, given: Mapping[str, Any]) -> None:
+        missing = [spec.name for spec in self.model.inputs if spec.name not in given]
+        if missing:
+            message = f"{self.model.name} needs input {missing[0]!r}, which was not given."
+            raise InputError(message, names=missing)
+        specs = [self.model.spec(value) for value in self.model.ir.graph.inputs]
+        check_arrays(self.model, given, specs)
+        for spec in specs:
+            if spec.name in given:
+                _check_type(spec, given[spec.name])
 
     def _is_float(self, name: str, value: Any) -> bool:
+        """Whether a value is an argument of the torch graph; single numbers are settings: a ratio, a bound."""
         spec = next((spec for spec in self.model.inputs if spec.name == name), None)
-        return isinstance(value, np.ndarray) and value.size > 0 and spec is not None and spec.is_float
+        is_array = isinstance(value, np.ndarray) and value.size > 0 and value.ndim > 0
+        return is_array and spec is not None and spec.is_float
 
-    def _computed(self, given: Mapping[str, Any], free: Mapping[str, np.ndarray[Any, Any]]) -> Sequence[Any]:
+    def _computed(
+        self, model: Model, given: Mapping[str, Any], free: Mapping[str, np.ndarray[Any, Any]]
+    ) -> Sequence[Any]:
         known = {name: value for name, value in given.items() if name not in free}
         shapes = {name: array.shape for name, array in free.items()}
-        network = to_torch(self.model, input_shapes=shapes, constants=known, precision="declared").to(self.device)
+        network = to_torch(model, input_shapes=shapes, constants=known, precision="declared").to(self.device)
         arguments = [self._argument(name, free[name]) for name in network.input_names]
         with torch.no_grad(), full_precision():
             results = network(*arguments)
@@ -114,6 +136,31 @@ class OnnxvisRep(BackendRep):
         return array.astype(ir.DataType[dtype].numpy())
 
 
+def _as_array(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def _check_type(spec: TensorSpec, value: Any) -> None:
+    """Refuse what is no array of the declared type; sequences are checked where they are computed with."""
+    if spec.dtype not in ir.DataType.__members__ or spec.dtype == "UNDEFINED":
+        return
+    found = value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__
+    is_text = isinstance(value, np.ndarray) and value.dtype.kind in "OSTU"
+    wanted = "str" if spec.dtype == "STRING" else ir.DataType[spec.dtype].numpy().name
+    if not (is_text if spec.dtype == "STRING" else found == wanted and isinstance(value, np.ndarray)):
+        message = f"Input {spec.name!r} takes an array of {wanted}, and {found} was given."
+        raise InputError(message, name=spec.name)
+
+
+def _with_weights(model: Model, weights: Mapping[str, np.ndarray[Any, Any]]) -> Model:
+    """Return the model with other values of some weights."""
+    changed = model.ir.clone()
+    for name, array in weights.items():
+        value = changed.graph.initializers[name]
+        value.const_value = ir.tensor(array, dtype=value.dtype, name=name)
+    return Model(model.name, model.path, model.file_sha256, changed)
+
+
 class OnnxvisBackend(Backend):
     """onnxvis as an `onnx.backend.base.Backend`."""
 
@@ -127,8 +174,12 @@ class OnnxvisBackend(Backend):
         """Check a model and make it ready to run.
 
         Raises:
+            SettingError: There is no such device.
             OnnxvisError: It is not a valid model.
         """
+        if not cls.supports_device(device):
+            message = f"torch finds no device {device!r} here. Use CPU, or install a torch build for your GPU."
+            raise SettingError(message, device=device)
         return OnnxvisRep(load(model), device)
 
     @classmethod
@@ -140,21 +191,21 @@ class OnnxvisBackend(Backend):
         outputs_info: Sequence[tuple[Any, tuple[int, ...]]] | None = None,  # noqa: ARG003 - the interface's
         **kwargs: Any,
     ) -> tuple[Any, ...]:
-        """Compute one node on arrays; its meaning is that of the newest operator set, or of `opset_version`."""
+        """Compute one node on arrays; its meaning is that of the newest operator set, or of `opset_version`.
+
+        Raises:
+            InputError: There are not as many arrays as the node has inputs.
+            OnnxvisError: The node is not valid, or cannot be computed on these arrays.
+        """
         names = [name for name in node.input if name]
-        arrays = [np.asarray(array) for array in inputs]
-        infos = [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-            for name, array in zip(names, arrays, strict=True)
-        ]
+        if len(inputs) != len(names):
+            message = f"{node.op_type} has {len(names)} inputs here, and {len(inputs)} were given."
+            raise InputError(message)
+        arrays = {name: np.asarray(array) for name, array in zip(names, inputs, strict=True)}
         version = int(kwargs.pop("opset_version", onnx.defs.onnx_opset_version()))
-        graph = helper.make_graph(
-            [node], "node", infos, [onnx.ValueInfoProto(name=name) for name in node.output if name]
-        )
-        opsets = [helper.make_opsetid("", version)] + ([helper.make_opsetid(node.domain, 1)] if node.domain else [])
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=_NEWEST_IR)
         # The checker wants to know what the outputs are.
-        return cls.prepare(onnx.shape_inference.infer_shapes(model), device).run(arrays)
+        model = onnx.shape_inference.infer_shapes(_model_of(node, arrays, version))
+        return cls.prepare(model, device).run(arrays)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
@@ -162,6 +213,29 @@ class OnnxvisBackend(Backend):
         name, _, index = device.upper().partition(":")
         count = torch.cuda.device_count() if name == "CUDA" else 1
         return name in ("CPU", "CUDA") and (not index or index.isdecimal()) and int(index or 0) < count
+
+
+def _model_of(node: onnx.NodeProto, arrays: Mapping[str, np.ndarray[Any, Any]], version: int) -> onnx.ModelProto:
+    infos = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in arrays.items()
+    ]
+    written = onnx.NodeProto()
+    written.CopyFrom(node)
+    opsets = [helper.make_opsetid("", version)]
+    if is_default_domain(node.domain):
+        written.domain = ""
+    else:
+        opsets.append(helper.make_opsetid(node.domain, _newest_version(node.domain)))
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = helper.make_graph([written], "node", infos, outputs)
+    return helper.make_model(graph, opset_imports=opsets, ir_version=_NEWEST_IR)
+
+
+def _newest_version(domain: str) -> int:
+    """Return the newest version of an operator set; 1 for those that ONNX does not define."""
+    schemas = onnx.defs.get_all_schemas_with_history()
+    return max((schema.since_version for schema in schemas if schema.domain == domain), default=1)
 
 
 is_compatible = OnnxvisBackend.is_compatible

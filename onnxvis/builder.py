@@ -6,6 +6,7 @@ value where it is read; everything else is one `call_function` node.
 
 from __future__ import annotations
 
+import dataclasses
 import operator as python_operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -18,16 +19,16 @@ from torch import Tensor, fx
 from onnxvis.budget import refuse_gigantic_results
 from onnxvis.entries import Absent, Entry, Value, described, first_name, random_sample, result_types
 from onnxvis.errors import LoweringError, OnnxvisError, UnsupportedOpError
-from onnxvis.fallbacks import body_of, module_of
-from onnxvis.graph import SHAPE_ONLY, is_default_domain, real_inputs
+from onnxvis.graph import HANDING_ON, SHAPE_ONLY, is_default_domain, real_inputs
 from onnxvis.model import Model
 from onnxvis.network import LeafTracer, Network
 from onnxvis.ops import Operator, bind, cuts_gradient, find
 from onnxvis.ops.bind import Known, Slot
 from onnxvis.ops.dtypes import onnx_dtype
-from onnxvis.python_names import free_name, identifier
+from onnxvis.python_names import FreeNames, identifier
 from onnxvis.replacement import tried_replacement
 from onnxvis.tensors import (
+    HALF,
     WIDER,
     Precision,
     as_dtype,
@@ -36,7 +37,6 @@ from onnxvis.tensors import (
     constant,
     from_array,
     held_dtype,
-    widened,
 )
 
 Replacements = Mapping[str, Callable[..., Any]]
@@ -63,15 +63,22 @@ class Builder:
         model: The model.
         replacements: Functions to use instead of the table's, by operator name.
         handlers: What lowers control flow and sequences, by operator name.
+        substitute: What lowers operators that the table does not have.
         precision: What half-precision floats are computed in.
     """
 
     def __init__(
-        self, model: Model, replacements: Replacements, handlers: Mapping[str, Handler], precision: Precision
+        self,
+        model: Model,
+        replacements: Replacements,
+        handlers: Mapping[str, Handler],
+        substitute: Handler,
+        precision: Precision,
     ) -> None:
         self.model = model
         self.replacements = replacements
         self.handlers = handlers
+        self.substitute = substitute
         self.precision = precision
         self.replaced: dict[str, int] = {}
         self.graph = fx.Graph(tracer_cls=LeafTracer)
@@ -79,7 +86,7 @@ class Builder:
         self.known: dict[ir.Value, Value] = {}
         self.buffers: dict[Entry, fx.Node] = {}
         self.prefix = ""
-        self.placeholders: set[str] = set()
+        self.free_names = FreeNames(self.root)
         self.generator = torch.Generator().manual_seed(_SEED)
         self.count = 0
 
@@ -92,9 +99,7 @@ class Builder:
         """
         declared = ir.DataType[dtype]
         computed = computed_type(declared, self.precision)
-        name = free_name(str(value.name), self.root, self.placeholders)
-        self.placeholders.add(name)
-        node = self.graph.placeholder(name)
+        node = self.graph.placeholder(self.free_names.take(str(value.name)))
         try:
             sample = random_sample(shape, held_dtype(computed), self.generator)
         except (MemoryError, RuntimeError) as error:
@@ -131,7 +136,7 @@ class Builder:
 
     def finish(self, outputs: Sequence[ir.Value], input_names: list[str]) -> Network:
         """Close the graph with its outputs and compile it to a module."""
-        results = [self._fx(self.value(value), str(value.name)) for value in outputs]
+        results = [self.fx_of(self.value(value), str(value.name)) for value in outputs]
         self.graph.output(results[0] if len(results) == 1 else tuple(results))
         network = Network(self.root, self.graph, class_name="Lowered")
         network.graph.eliminate_dead_code()
@@ -194,7 +199,17 @@ class Builder:
             message = f"{op_type} is not in the table"
             raise LookupError(message)
         names = [f"{label}.{index}" if outputs > 1 else label for index in range(outputs)]
-        return self.call(found, inputs, attributes, names, node)
+        return self.call(found, inputs, attributes, names, node, own=False)
+
+    def emit(self, function: Callable[..., Tensor], inputs: Sequence[Entry], node: ir.Node, label: str) -> Entry:
+        """Emit a function that is no ONNX operator; its result has the type of its first input."""
+        result = function(*(entry.sample for entry in inputs))
+        arguments = tuple(self.fx_of(entry, f"{label}.{index}") for index, entry in enumerate(inputs))
+        call = self.graph.create_node("call_function", function, arguments, {}, name=identifier(label))
+        reached = any(entry.differentiable for entry in inputs)
+        return self.emitted(
+            call, [result], [inputs[0].type], [label], node, node.op_type, differentiable=reached, indexed=False
+        )[0]
 
     def inline(self, nodes: Iterable[ir.Node], version: Versions, label: str) -> None:
         """Lower nodes in place of another one; what they compute bears its name before their own."""
@@ -203,6 +218,14 @@ class Builder:
             self.add_nodes(nodes, version)
         finally:
             self.prefix = outside
+
+    def body(self, body: ir.Graph, given: Sequence[Value | None], version: Versions, label: str) -> list[Value]:
+        """Lower a subgraph on these inputs, and return its outputs."""
+        for inner, value in zip(body.inputs, given, strict=True):
+            if value is not None:
+                self.known[inner] = value
+        self.inline(body, version, label)
+        return [self.value(value) for value in body.outputs]
 
     def _given(self, given: Any, dtype: ir.DataType | None) -> Value:
         if given is None:
@@ -246,11 +269,7 @@ class Builder:
             names = [str(value.name or "") for value in node.outputs]
             self._store(node, self.call(operator, entries, self.attributes(node), names, node))
             return
-        module = module_of(node, version(node.domain), *self._inputs(node))
-        if module is not None:
-            self._call_module(node, *module)
-            return
-        self._add_body(node, entries, version)
+        self._store(node, self.substitute(self, node, version))
 
     def attributes(self, node: ir.Node) -> dict[str, Any]:
         """Return the attributes of a node as Python values, without subgraphs."""
@@ -267,6 +286,8 @@ class Builder:
         attributes: dict[str, Any],
         names: Sequence[str],
         node: ir.Node,
+        *,
+        own: bool = True,
     ) -> list[Entry]:
         """Compute an operator on entries, and emit it where they depend on the model's inputs.
 
@@ -276,16 +297,15 @@ class Builder:
             attributes: Its attributes.
             names: Names of its outputs; "" where one is not wanted.
             node: The node that it is computed for.
+            own: Whether it is that node's operator, on that node's inputs.
         """
-        entries = self._handed_over(operator, given)
+        entries = self._handed_over(operator, given, node)
         known = [None if entry is None else entry.sample if entry.node is None else Known.DYNAMIC for entry in entries]
         types = tuple(None if entry is None else int(entry.type) for entry in entries)
         args, kwargs = bind(operator, known, attributes, len(names), types)
         samples = [entries[arg.index].sample if isinstance(arg, Slot) else arg for arg in args]  # type: ignore[union-attr] # a slot has an entry
         returned = operator.function(*samples, **kwargs)
         results = _as_tuple(returned)
-        if self.precision == "float32":
-            results = tuple(map(widened, results))
         kinds = result_types(operator, entries, results, types, attributes)
         replaced = self.replacements.get(operator.op_type)
         function = (
@@ -296,20 +316,26 @@ class Builder:
         dynamic = any(entry is not None and entry.node is not None for entry in entries)
         if not dynamic or operator.op_type in SHAPE_ONLY:
             return [
-                self._held(self.constant_entry(result, dtype)) for result, dtype in zip(results, kinds, strict=True)
+                self._held(self.constant_entry(result, dtype), node)
+                for result, dtype in zip(results, kinds, strict=True)
             ]
         if replaced is not None:
             self.replaced[operator.op_type] = self.replaced.get(operator.op_type, 0) + 1
+        label = next(filter(None, names), node.op_type)
         inputs = [
-            self._fx(entries[arg.index], _input_name(node, arg.index)) if isinstance(arg, Slot) else arg  # type: ignore[arg-type] # a slot has an entry
+            self.fx_of(entries[arg.index], self._input_name(node, arg.index) if own else f"{label}.{arg.index}")  # type: ignore[arg-type] # a slot has an entry
+            if isinstance(arg, Slot)
+            else arg
             for arg in args
         ]
-        call = self.graph.create_node(
-            "call_function", function, tuple(inputs), kwargs, name=identifier(next(filter(None, names), node.op_type))
-        )
+        settings = {
+            key: self.fx_of(self.constant_entry(value), f"{label}.{key}") if isinstance(value, Tensor) else value
+            for key, value in kwargs.items()
+        }
+        call = self.graph.create_node("call_function", function, tuple(inputs), settings, name=identifier(label))
         reached = any(entry is not None and entry.differentiable for entry in entries)
         passes = reached and not cuts_gradient(operator, attributes)
-        return self._emitted(
+        return self.emitted(
             call,
             results,
             kinds,
@@ -318,66 +344,39 @@ class Builder:
             operator.op_type,
             differentiable=passes,
             indexed=isinstance(returned, tuple),
+            cuts=operator.cuts,
         )
 
-    def _handed_over(self, operator: Operator, entries: Sequence[Entry | None]) -> list[Entry | None]:
-        """Convert carried integers for an operator that takes none; for one that does, the integers beside them."""
+    def _handed_over(self, operator: Operator, entries: Sequence[Entry | None], node: ir.Node) -> list[Entry | None]:
+        """Convert carried integers where an operator takes none; where it does, the integers beside them."""
         carriers = [entry for entry in entries if entry is not None and entry.is_carrier]
-        if not carriers:
+        if not carriers or (operator.carries and operator.types is not None):
             return list(entries)
-        if not operator.carries:
-            return [
-                self._converted(entry, held_dtype(entry.type)) if entry is not None and entry.is_carrier else entry
-                for entry in entries
-            ]
-        if operator.types is not None:
-            return list(entries)
-        kind, dtype = carriers[0].type, carriers[0].sample.dtype
+        data = HANDING_ON.get(operator.op_type) if is_default_domain(operator.domain) else None
+        taken = [operator.carries and (data is None or index in data) for index in range(len(entries))]
+        kinds = {entry.type: entry.sample.dtype for entry in reversed(carriers)}
         return [
-            self._converted(entry, dtype) if entry is not None and entry.type == kind else entry for entry in entries
+            entry
+            if entry is None or entry.type not in kinds
+            else self.converted(entry, kinds[entry.type] if takes else held_dtype(entry.type), node)
+            for entry, takes in zip(entries, taken, strict=True)
         ]
 
-    def _converted(self, entry: Entry, dtype: torch.dtype) -> Entry:
+    def converted(self, entry: Entry, dtype: torch.dtype, node: ir.Node) -> Entry:
+        """Convert a tensor for a node, which cuts the gradient where it becomes integers."""
         if entry.sample.dtype == dtype:
             return entry
         sample = entry.sample.to(dtype)
         passes = entry.differentiable and dtype.is_floating_point
         if entry.node is None:
             return Entry(sample, None, differentiable=False, type=entry.type)
-        node = self.graph.call_function(as_dtype, (entry.node, dtype))
-        node.meta = dict(entry.node.meta) | {"differentiable": passes}
-        return Entry(sample, node, passes, entry.type)
+        converted = self.graph.call_function(as_dtype, (entry.node, dtype))
+        # Without a shape: it is none of the model's tensors.
+        cutting = {"onnx_node": node.name or first_name(node), "onnx_op": node.op_type, "onnx_value": ""}
+        converted.meta = {**cutting, "differentiable": passes}
+        return Entry(sample, converted, passes, entry.type)
 
-    def _call_module(self, node: ir.Node, module: torch.nn.Module, names: Sequence[str]) -> None:
-        by_name = {str(value.name): value for value in node.inputs if value is not None}
-        entries = [entry for name in names if (entry := self.tensor(by_name[name])) is not None]
-        returned = module(*(entry.sample for entry in entries))
-        results = _as_tuple(returned)
-        types = [ir.DataType(onnx_dtype(result.dtype)) for result in results]
-        if all(entry.node is None for entry in entries):
-            self._store(node, [self.constant_entry(result) for result in results])
-            return
-        target = free_name(first_name(node), self.root, self.placeholders)
-        self.root.add_module(target, module.requires_grad_(requires_grad=False))
-        inputs = tuple(self._fx(entry, name) for entry, name in zip(entries, names, strict=True))
-        call = self.graph.create_node("call_module", target, inputs, {})
-        outputs = [str(value.name or "") for value in node.outputs]
-        reached = any(entry.differentiable for entry in entries)
-        self._store(
-            node,
-            self._emitted(
-                call,
-                results,
-                types,
-                outputs,
-                node,
-                node.op_type,
-                differentiable=reached,
-                indexed=isinstance(returned, tuple),
-            ),
-        )
-
-    def _emitted(
+    def emitted(
         self,
         call: fx.Node,
         results: Sequence[Tensor],
@@ -388,6 +387,7 @@ class Builder:
         *,
         differentiable: bool,
         indexed: bool,
+        cuts: frozenset[int] = frozenset(),
     ) -> list[Entry]:
         """Return the entries of a call's results, named in the meta of its fx nodes; `indexed`: it returns a tuple."""
         entries = []
@@ -397,42 +397,34 @@ class Builder:
                 source = self.graph.create_node(
                     "call_function", python_operator.getitem, (call, index), {}, name=identifier(name or node.op_type)
                 )
-            passes = differentiable and result.is_floating_point()
+            passes = differentiable and result.is_floating_point() and index not in cuts
             source.meta = described(node.name or "", op_type, f"{self.prefix}{name}", result, differentiable=passes)
             if not call.meta and name:
                 call.meta = dict(source.meta)
             entries.append(Entry(result, source, passes, dtype))
-        return [self._held(entry) for entry in entries]
+        return [self._held(entry, node) for entry in entries]
 
-    def _held(self, entry: Entry) -> Entry:
-        """Convert what an operator returns in a dtype that others cannot compute in."""
-        return self._converted(entry, WIDER.get(entry.sample.dtype, entry.sample.dtype))
+    def _held(self, entry: Entry, node: ir.Node) -> Entry:
+        """Convert what an operator returns in a dtype that others do not compute in."""
+        own = entry.sample.dtype
+        if self.precision == "float32" and own in HALF:
+            return dataclasses.replace(self.converted(entry, torch.float32, node), type=ir.DataType.FLOAT)
+        wider = self.converted(entry, WIDER.get(own, own), node)
+        if wider is not entry and wider.node is not None and entry.node is not None:
+            # It stands for the result from here on, and bears its name.
+            wider.node.meta = dict(entry.node.meta)
+        return wider
 
-    def _add_body(self, node: ir.Node, entries: Sequence[Entry | None], version: Versions) -> None:
-        """Lower an operator by the function body that its ONNX schema gives."""
-        given = [None if entry is None else (entry.type, entry.sample.shape) for entry in entries]
-        body = body_of(node, version(node.domain), given)
-        if body is None:
-            message = f"{self.model.name}: no implementation of {node.op_type}."
-            raise UnsupportedOpError(message, operators={node.op_type: [node.name]})
-        self.known.update({inner: entry or Absent() for inner, entry in zip(body.inputs, entries, strict=False)})
-        # An input that the caller leaves out altogether is empty inside.
-        self.known.update({inner: Absent() for inner in body.inputs[len(entries) :]})
-        self.inline(body, lambda name: body.opset_imports.get(name, version(name)), first_name(node))
-        named = [value for value in node.outputs if value.name]
-        results = dict(zip(named, (self.value(inner) for inner in body.outputs), strict=True))
-        self._store(node, [results.get(value, Absent()) for value in node.outputs])
-
-    def _fx(self, value: Value, name: str) -> Any:
+    def fx_of(self, value: Value, name: str) -> Any:
         """Return the fx node of a value; one that is known beforehand becomes a buffer."""
         if isinstance(value, tuple):
-            return tuple(self._fx(item, f"{name}.{index}") for index, item in enumerate(value))
+            return tuple(self.fx_of(item, f"{name}.{index}") for index, item in enumerate(value))
         if isinstance(value, Absent):
             return None
         if value.node is not None:
             return value.node
         if value not in self.buffers:
-            free = free_name(name, self.root, self.placeholders)
+            free = self.free_names.take(name)
             self.root.register_buffer(free, value.sample.detach())
             self.buffers[value] = self.graph.get_attr(free)
             self.buffers[value].meta = described("", "Constant", name, value.sample, differentiable=False)
@@ -445,16 +437,19 @@ class Builder:
                 continue
             if isinstance(result, Entry) and result.node is not None:
                 inner = str(result.node.meta.get("onnx_value", ""))
+                name = f"{self.prefix}{value.name}"
                 if inner.startswith(f"{self.prefix}{first_name(node)}/"):
-                    result.node.meta |= {"onnx_node": node.name or "", "onnx_value": f"{self.prefix}{value.name}"}
+                    result.node.meta |= {"onnx_node": node.name or "", "onnx_value": name}
+                elif inner != name and not self.prefix:
+                    # The same tensor under another name: of the file's own, each has a node.
+                    self.known[value] = self.apply("Identity", [result], node, str(value.name))[0]
+                    continue
             self.known[value] = result
 
-    def _inputs(self, node: ir.Node) -> tuple[dict[str, Tensor], set[str]]:
-        """Return a value of each input of a node by name, and the names of those that are known beforehand."""
-        found = {str(value.name): self.tensor(value) for value in node.inputs if value is not None}
-        entries = {name: entry for name, entry in found.items() if entry is not None}
-        samples = {name: entry.sample for name, entry in entries.items()}
-        return samples, {name for name, entry in entries.items() if entry.node is None}
+    def _input_name(self, node: ir.Node, index: int) -> str:
+        value = node.inputs[index] if index < len(node.inputs) else None
+        named = value is not None and value.name
+        return f"{self.prefix}{value.name}" if value is not None and named else f"{first_name(node)}.{index}"
 
     def _failure(self, node: ir.Node, error: BaseException) -> LoweringError:
         shapes = [
@@ -474,11 +469,6 @@ class Builder:
             f"{shapes} at input {sizes}: {reason}. Try another input size."
         )
         return LoweringError(message, node=node.name, op_type=node.op_type)
-
-
-def _input_name(node: ir.Node, index: int) -> str:
-    value = node.inputs[index] if index < len(node.inputs) else None
-    return str(value.name) if value is not None and value.name else f"{first_name(node)}.{index}"
 
 
 def _as_tuple(result: Any) -> tuple[Any, ...]:

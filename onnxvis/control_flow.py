@@ -11,10 +11,12 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
+from torch import Tensor
 
 from onnxvis.builder import Builder, Handler, Versions
 from onnxvis.entries import Entry, Value, first_name
-from onnxvis.errors import DataDependentShapeError, UnsupportedOpError
+from onnxvis.errors import DataDependentShapeError
+from onnxvis.graph import captured_values
 from onnxvis.sequences import stack
 
 _BATCHED_SCAN = 9
@@ -24,21 +26,52 @@ _BATCHED_SCAN = 9
 def _if(builder: Builder, node: ir.Node, version: Versions) -> Sequence[Value]:
     condition = builder.tensor(node.inputs[0])
     then_branch, else_branch = (node.attributes[name].as_graph() for name in ("then_branch", "else_branch"))
-    if condition is not None and condition.node is None:
-        return _body(builder, then_branch if bool(condition.sample) else else_branch, [], version, first_name(node))
-    first = _body(builder, then_branch, [], version, f"{first_name(node)}/then")
-    second = _body(builder, else_branch, [], version, f"{first_name(node)}/else")
-    selected = []
-    for index, (left, right) in enumerate(zip(first, second, strict=True)):
-        if not isinstance(left, Entry) or not isinstance(right, Entry) or left.sample.shape != right.sample.shape:
-            message = (
-                f"{builder.model.name}: If {node.name or first_name(node)!r} depends on the values of the input, and "
-                "its branches differ in shape; such a condition must be known beforehand. Take a target before it."
-            )
-            raise UnsupportedOpError(message, operators={"If": [node.name]})
-        scalar = builder.apply("Squeeze", [condition], node, f"{first_name(node)}/condition")[0]
-        selected.append(builder.apply("Where", [scalar, left, right], node, f"{first_name(node)}/{index}")[0])
-    return selected
+    if condition is None or condition.node is None:
+        chosen = then_branch if condition is not None and bool(condition.sample) else else_branch
+        return builder.body(chosen, [], version, first_name(node))
+    label = first_name(node)
+    (taken,) = builder.apply("Squeeze", [condition], node, f"{label}/condition")
+    (other,) = builder.apply("Not", [taken], node, f"{label}/otherwise")
+    first = _branch(builder, node, then_branch, taken, version, f"{label}/then")
+    second = _branch(builder, node, else_branch, other, version, f"{label}/else")
+    return [
+        _selected(builder, node, taken, left, right, f"{label}/{index}")
+        for index, (left, right) in enumerate(zip(first, second, strict=True))
+    ]
+
+
+def _branch(
+    builder: Builder, node: ir.Node, branch: ir.Graph, taken: Entry, version: Versions, label: str
+) -> list[Value]:
+    """Compute a branch that may not be the one that counts: then no gradient leaves it, not even one that is NaN."""
+    outside = {
+        value: found
+        for value in captured_values(branch)
+        if isinstance(found := builder.known.get(value), Entry) and found.differentiable
+    }
+    for value, entry in outside.items():
+        builder.known[value] = builder.emit(passing_if, [entry, taken], node, f"{label}/{value.name}")
+    results = builder.body(branch, [], version, label)
+    builder.known.update(outside)
+    return results
+
+
+def passing_if(value: Tensor, taken: Tensor) -> Tensor:
+    """Return a value whose gradient passes where `taken` is true."""
+    return torch.where(taken, value, value.detach())
+
+
+def _selected(builder: Builder, node: ir.Node, taken: Entry, left: Value, right: Value, label: str) -> Value:
+    if isinstance(left, tuple) and isinstance(right, tuple) and len(left) == len(right):
+        pairs = enumerate(zip(left, right, strict=True))
+        return tuple(_selected(builder, node, taken, *pair, f"{label}.{index}") for index, pair in pairs)
+    if isinstance(left, Entry) and isinstance(right, Entry) and left.sample.shape == right.sample.shape:
+        return builder.apply("Where", [taken, left, right], node, label)[0]
+    message = (
+        f"{builder.model.name}: If {node.name or first_name(node)!r} depends on the values of the input, and what its "
+        "branches return differs in shape; such a condition must be known beforehand. Take a target before it."
+    )
+    raise DataDependentShapeError(message, operators={"If": [node.name]})
 
 
 def _loop(builder: Builder, node: ir.Node, version: Versions) -> Sequence[Value]:
@@ -47,12 +80,14 @@ def _loop(builder: Builder, node: ir.Node, version: Versions) -> Sequence[Value]
     state = [builder.value(value) for value in node.inputs[2:] if value is not None]
     collected: list[list[Value]] = [[] for _ in body.outputs[1 + len(state) :]]
     goes_on = condition is None or bool(condition)
+    last = None if count is None else int(count) - 1
     iteration = 0
-    while goes_on and (count is None or iteration < int(count)):
+    while goes_on and (last is None or iteration <= last):
         number = builder.constant_entry(torch.tensor(iteration))
         given = [number, builder.constant_entry(torch.tensor(data=True)), *state]
-        decided, *results = _body(builder, body, given, version, f"{first_name(node)}/{iteration}")
-        goes_on = bool(_decided(decided, node))
+        decided, *results = builder.body(body, given, version, f"{first_name(node)}/{iteration}")
+        # After the last step nobody asks, nor where the loop has no condition: its body's is one by form only.
+        goes_on = (last is not None and (iteration == last or condition is None)) or bool(_decided(decided, node))
         state = list(results[: len(state)])
         for column, value in zip(collected, results[len(state) :], strict=True):
             column.append(value)
@@ -104,7 +139,7 @@ def _scanned(
             _slice(builder, source, axis, length - 1 - step if reverse else step, node, f"{label}/{step}/in.{index}")
             for index, (source, axis, reverse) in enumerate(zip(sources, axes, backwards, strict=True))
         ]
-        results = _body(builder, body, [*current, *slices], version, f"{label}/{step}")
+        results = builder.body(body, [*current, *slices], version, f"{label}/{step}")
         current = list(results[: len(current)])
         for column, value in zip(columns, results[len(current) :], strict=True):
             column.append(value)
@@ -137,17 +172,6 @@ def _batched_scan(builder: Builder, node: ir.Node, body: ir.Graph, version: Vers
 
 
 CONTROL_FLOW: Mapping[str, Handler] = {"If": _if, "Loop": _loop, "Scan": _scan}
-
-
-def _body(
-    builder: Builder, body: ir.Graph, given: Sequence[Value | None], version: Versions, label: str
-) -> list[Value]:
-    """Lower a subgraph on these inputs, and return its outputs."""
-    for inner, value in zip(body.inputs, given, strict=True):
-        if value is not None:
-            builder.known[inner] = value
-    builder.inline(body, version, label)
-    return [builder.value(value) for value in body.outputs]
 
 
 def _slice(builder: Builder, source: Any, axis: int, index: int, node: ir.Node, label: str) -> Entry:

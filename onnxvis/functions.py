@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from onnxvis.errors import InvalidModelError
+from onnxvis.graph import is_default_domain
 
 _MOST_NODES = 200_000
 _MOST_RENAMES = 50_000_000
@@ -22,11 +24,14 @@ def inline_functions(model: ir.Model, name: str) -> None:
         name: Its name, for messages.
 
     Raises:
-        InvalidModelError: Functions that call functions come to more nodes than any model has.
+        InvalidModelError: Functions that call functions come to more nodes than any model has, or an operator of a
+            function means something else in the version of the operator set that the model imports.
     """
     if not model.functions:
         return
     calls = _calls(model)
+    for key in [key for key in model.functions if key not in calls]:
+        del model.functions[key]
     sizes = {key: len(function.graph) for key, function in model.functions.items()}
     nodes = sum(count * sizes[key] for key, count in calls.items())
     if nodes > _MOST_NODES or _renames(model, calls) > _MOST_RENAMES:
@@ -35,7 +40,50 @@ def inline_functions(model: ir.Model, name: str) -> None:
             "Export the model without functions."
         )
         raise InvalidModelError(message, nodes=nodes)
+    _align_imports(model, name)
     InlinePass()(model)
+
+
+def _align_imports(model: ir.Model, name: str) -> None:
+    """Let functions import what the model does, where their operators are the same in both versions.
+
+    The checker and onnxruntime accept a function of another version on the same condition.
+    """
+    versions = {_spelled(domain): version for domain, version in model.opset_imports.items()}
+    for key, function in model.functions.items():
+        own = {_spelled(domain): version for domain, version in function.opset_imports.items()}
+        for domain, version in own.items():
+            wanted = versions.setdefault(domain, version)
+            changed = [] if version == wanted else _changed(function, domain, version, wanted)
+            if changed:
+                message = (
+                    f"Function {key[0]}.{key[1]} of {name} imports version {version} of {domain or 'ai.onnx'} and the "
+                    f"model version {wanted}, between which {', '.join(changed)} changed. Export the model without "
+                    "functions, or both at one version."
+                )
+                raise InvalidModelError(message, operators=changed)
+        function.opset_imports.clear()
+        function.opset_imports.update({domain: versions[domain] for domain in own})
+    model.opset_imports.clear()
+    model.opset_imports.update(versions)
+
+
+def _changed(function: ir.Function, domain: str, first: int, second: int) -> list[str]:
+    """Return the operators that a function takes from a domain and that differ between two of its versions."""
+    nodes = ir.traversal.RecursiveGraphIterator(function.graph)
+    used = {node.op_type for node in nodes if _spelled(node.domain) == domain}
+    return sorted(name for name in used if _since(name, domain, first) != _since(name, domain, second))
+
+
+def _since(op_type: str, domain: str, version: int) -> int | None:
+    """Return the version in which an operator last changed; None for those that ONNX does not define."""
+    if not onnx.defs.has(op_type, version, domain):
+        return None
+    return onnx.defs.get_schema(op_type, version, domain).since_version
+
+
+def _spelled(domain: str) -> str:
+    return "" if is_default_domain(domain) else domain
 
 
 def _calls(model: ir.Model) -> Counter[ir.OperatorIdentifier]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 
@@ -10,26 +10,18 @@ SHAPE_ONLY = frozenset({"Shape", "Size"})
 """Operators whose output depends on the shape of their input, not on its values."""
 
 
-HANDING_ON = frozenset(
-    {
-        *("Clip", "Compress", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements"),
-        *("GatherND", "GlobalMaxPool", "Identity", "Max", "MaxPool", "Min", "Pad", "ReduceMax", "ReduceMin", "Relu"),
-        *(
-            "Reshape",
-            "Resize",
-            "ReverseSequence",
-            "Slice",
-            "SpaceToDepth",
-            "Split",
-            "Squeeze",
-            "Tile",
-            "TopK",
-            "Transpose",
-        ),
-        *("Trilu", "Unsqueeze", "Upsample", "Where"),
-    }
-)
-"""Operators that hand on some of the values they get: a quantized integer stays what it is."""
+_FIRST, _ALL = frozenset({0}), frozenset(range(1 << 10))
+HANDING_ON: Mapping[str, frozenset[int]] = {
+    **dict.fromkeys(("CenterCropPad", "Compress", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather"), _FIRST),
+    **dict.fromkeys(("GatherElements", "GatherND", "GlobalMaxPool", "Identity", "MaxPool", "ReduceMax"), _FIRST),
+    **dict.fromkeys(("ReduceMin", "Relu", "Reshape", "Resize", "ReverseSequence", "Slice", "SpaceToDepth"), _FIRST),
+    **dict.fromkeys(("Split", "Squeeze", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Upsample"), _FIRST),
+    **dict.fromkeys(("Pad", "Scatter", "ScatterElements", "ScatterND"), frozenset({0, 2})),
+    **dict.fromkeys(("Clip", "Concat", "Max", "Min"), _ALL),
+    "Where": frozenset({1, 2}),
+}
+"""Operators that hand on some of the values they get, and the positions of these among the inputs: a quantized integer
+stays what it is."""
 _QUANTIZING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QGemm", "NhwcMaxPool"})
 _QUANTIZING_FAMILY = "QLinear"
 
@@ -59,10 +51,10 @@ def read_values(node: ir.Node) -> Iterator[ir.Value]:
             yield value
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
-            yield from _captured(attribute.as_graph())
+            yield from captured_values(attribute.as_graph())
         elif attribute.type == ir.AttributeType.GRAPHS:
             for graph in attribute.as_graphs():
-                yield from _captured(graph)
+                yield from captured_values(graph)
 
 
 def computed_values(graph: ir.Graph) -> list[ir.Value]:
@@ -111,7 +103,8 @@ def inputs_of(graph: ir.Graph, values: Iterable[ir.Value]) -> list[ir.Value]:
     return [value for value in real_inputs(graph) if value in read]
 
 
-def _captured(graph: ir.Graph) -> Iterator[ir.Value]:
+def captured_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """Yield what a subgraph reads of the graphs around it."""
     inner = {value for node in graph for value in node.outputs} | set(graph.inputs)
     inner |= set(graph.initializers.values())
     for node in graph:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import onnx_ir as ir
 import torch
 
 from onnxvis.builder import Builder, Handler, Replacements
 from onnxvis.control_flow import CONTROL_FLOW
-from onnxvis.errors import UnsupportedOpError
+from onnxvis.errors import InputError, SettingError, UnsupportedOpError
 from onnxvis.fallbacks import has_body, is_registered
 from onnxvis.fused import FUSED
 from onnxvis.graph import ancestors, inputs_of, is_default_domain, opset
@@ -26,6 +27,7 @@ from onnxvis.network import Network
 from onnxvis.ops import find, refusals
 from onnxvis.sequences import SEQUENCES
 from onnxvis.sizes import InputShapes, input_shapes
+from onnxvis.substitutes import substitute
 from onnxvis.tensors import Precision
 
 _HANDLERS: Mapping[str, Handler] = {**CONTROL_FLOW, **SEQUENCES, **FUSED}
@@ -62,6 +64,8 @@ def lower(
     Raises:
         UnsupportedOpError: Operators without an implementation; all of them are named.
         UnknownSizeError: Input sizes that neither the file nor `shapes` gives.
+        InputError: A constant is for no input, or of another shape than the file says.
+        SettingError: There is no such precision.
         LoweringError: An operator cannot be computed at these shapes.
         DataDependentShapeError: A shape or argument depends on the values of the input.
     """
@@ -71,8 +75,9 @@ def lower(
     nodes = [node for node in graph if node in needed_nodes]
     _check_supported(model, nodes)
     needed = inputs_of(graph, wanted)
-    builder = Builder(model, replacements or {}, _HANDLERS, precision)
+    builder = Builder(model, replacements or {}, _HANDLERS, substitute, precision)
     fixed = constants or {}
+    _check_given(model, fixed, precision)
     free = [value for value in needed if value.name not in fixed]
     _check_tensors(model, free)
     sizes = input_shapes(model, shapes, [str(value.name) for value in free])
@@ -86,6 +91,28 @@ def lower(
         warnings.simplefilter("ignore")
         builder.add_nodes(nodes, lambda domain: opset(model.ir, domain))
     return builder.finish(wanted, [str(value.name) for value in free])
+
+
+def _check_given(model: Model, constants: Mapping[str, Any], precision: str) -> None:
+    if precision not in get_args(Precision):
+        message = f"precision must be {' or '.join(get_args(Precision))}, not {precision!r}."
+        raise SettingError(message, precision=precision)
+    inputs = {spec.name: spec for spec in model.inputs}
+    for name, value in constants.items():
+        if name not in inputs:
+            listed = ", ".join(map(repr, inputs))
+            message = f"{model.name} has no input {name!r} that could be a constant. Its inputs: {listed}."
+            raise InputError(message, name=name)
+        declared = inputs[name].shape
+        if inputs[name].dtype not in ir.DataType.__members__ or declared is None:
+            continue
+        shape = np.shape(value)
+        fits = len(declared) == len(shape) and all(
+            not isinstance(dim, int) or dim == size for dim, size in zip(declared, shape, strict=True)
+        )
+        if not fits:
+            message = f"Input {name!r} of {model.name} cannot be of shape {shape}: the file says {inputs[name]}."
+            raise InputError(message, name=name, shape=shape)
 
 
 def _check_tensors(model: Model, inputs: Iterable[ir.Value]) -> None:

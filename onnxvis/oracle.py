@@ -29,6 +29,17 @@ _NEWEST_ORT_IR = 13
 _BYTE = 8
 _LARGE = 64 << 10
 """Bytes from which on weights are handed over beside the model: with all of them in it, it could be too large."""
+_OLDEST_OPSET = 7
+"""onnxruntime promises nothing before."""
+_CAST_SUFFIX = "/visible"
+_INVISIBLE = {
+    dtype.name: ir.DataType.INT8 if dtype.is_integer() else ir.DataType.FLOAT
+    for dtype in ir.DataType
+    if dtype == ir.DataType.BFLOAT16
+    or (dtype.is_floating_point() and dtype.bitwidth <= _BYTE)
+    or (dtype.is_integer() and dtype.bitwidth < _BYTE)
+}
+"""Types that numpy has no arrays of, and those to which they are converted to be seen."""
 _log = logging.getLogger(__name__)
 
 
@@ -53,13 +64,14 @@ class Oracle:
     def __init__(self, model: Model, tensors: Sequence[str]) -> None:
         self.tensors = list(tensors)
         self.types = {spec.name: spec.dtype for spec in model.inputs}
+        self._outputs = [_visible(model, name) for name in self.tensors]
         self.engine, self._session = _session(model, *observed(model, self.tensors))
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
         """Return the observed tensors for these inputs; arrays are converted to the types that the file declares."""
         typed = {name: _typed(array, self.types[name]) for name, array in feeds.items() if name in self.types}
         try:
-            values = self._session.run(self.tensors, typed)
+            values = self._session.run(self._outputs, typed)
         except Exception as error:
             # onnxruntime's exceptions derive from Exception alone.
             message = f"{self.engine} cannot run the model on this input: {' '.join(str(error).split())[:300]}"
@@ -95,7 +107,10 @@ def observed(model: Model, tensors: Sequence[str]) -> tuple[onnx.ModelProto, Wei
     proto.opset_import.extend(helper.make_opsetid(*entry) for entry in model.ir.opset_imports.items())
     ir.serde.serialize_graph_into(proto.graph, view)  # type: ignore[arg-type] # a view is what it takes, declared read-only
     proto.graph.initializer.extend(_placeholder(name, tensor) for name, tensor in large.items())
-    proto.graph.output.extend(_output(model, name) for name in tensors)
+    for name in tensors:
+        if _visible(model, name) != name:
+            proto.graph.node.append(_cast(model, name))
+        proto.graph.output.append(_output(model, name))
     return proto, large
 
 
@@ -112,15 +127,28 @@ def _placeholder(name: str, tensor: ir.TensorProtocol) -> onnx.TensorProto:
     return written
 
 
+def _visible(model: Model, name: str) -> str:
+    """Return the output at which a tensor is seen: numpy has no arrays of the smallest types and of bfloat16."""
+    dtype = model.tensors[name].dtype if name in model.tensors else ""
+    return f"{name}{_CAST_SUFFIX}" if dtype in _INVISIBLE else name
+
+
+def _cast(model: Model, name: str) -> onnx.NodeProto:
+    to = _INVISIBLE[model.tensors[name].dtype]
+    return helper.make_node("Cast", [name], [_visible(model, name)], to=int(to))
+
+
 def _output(model: Model, name: str) -> onnx.ValueInfoProto:
     dtype = ir.DataType[model.tensors[name].dtype].value if name in model.tensors else 0
+    if _visible(model, name) != name:
+        return helper.make_tensor_value_info(_visible(model, name), int(_INVISIBLE[model.tensors[name].dtype]), None)
     # Without a type onnxruntime infers it.
     return helper.make_tensor_value_info(name, dtype, None) if dtype else onnx.ValueInfoProto(name=name)
 
 
 def _session(model: Model, proto: onnx.ModelProto, weights: Weights) -> tuple[str, _Session]:
     failures: list[Exception] = []
-    for declared in (_as_declared, _at_known_versions):
+    for declared in (_as_declared, _at_known_versions, _modernized):
         written = declared(proto)
         if written is None:
             continue
@@ -130,8 +158,8 @@ def _session(model: Model, proto: onnx.ModelProto, weights: Weights) -> tuple[st
             raise
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions derive from Exception alone
             failures.append(error)
-    is_newer = _declared(proto) > _newest_opset()
-    if is_newer or isinstance(failures[-1], NotImplementedByOrt):
+    unknown = not _OLDEST_OPSET <= _declared(proto) <= _newest_opset()
+    if unknown or isinstance(failures[-1], NotImplementedByOrt):
         with contextlib.suppress(Exception):
             return "onnx.reference", ReferenceEvaluator(_whole(proto, weights))  # type: ignore[return-value] # returns the same as a session
     reason = " ".join(str(failures[0]).split())[:300]
@@ -188,6 +216,15 @@ class _Kept:
 
     def run(self, output_names: Sequence[str], feeds: Mapping[str, Any]) -> Sequence[Any]:
         return self.session.run(output_names, feeds)
+
+
+def _modernized(proto: onnx.ModelProto) -> onnx.ModelProto | None:
+    """Write a file of opsets that onnxruntime promises nothing for as one of the first that it does; else None."""
+    if _declared(proto) >= _OLDEST_OPSET:
+        return None
+    with contextlib.suppress(Exception):  # a RuntimeError of C++ for what has no newer form
+        return onnx.version_converter.convert_version(proto, _OLDEST_OPSET + 1)
+    return None
 
 
 def _at_known_versions(proto: onnx.ModelProto) -> onnx.ModelProto | None:

@@ -26,7 +26,7 @@ from onnxvis.model import Model
 from onnxvis.problem import Problem, Variable
 from onnxvis.recipe import Recipe
 from onnxvis.result import Group, Part, Result, VisualizationInterrupted
-from onnxvis.seeds import HeldValue, SeedImage, checksums, seed_values
+from onnxvis.seeds import HeldValue, SeedImage, checksums, is_mask, seed_values
 from onnxvis.target import Target
 from onnxvis.units import Inputs, Pictures, Units, find_units
 from onnxvis.verify import Verification, compare, is_half, require
@@ -388,6 +388,18 @@ def _left_out(model: Model, tensors: Sequence[str]) -> dict[str, int]:
     return counts
 
 
+def _held_notes(units: Units) -> list[str]:
+    """Say at what the inputs are held that nobody has given."""
+    silent = [name for name in units.inputs.held if name not in units.inputs.named]
+    masks = [spec.name for spec in units.model.inputs if spec.name in silent and is_mask(spec)]
+    zero = [name for name in silent if name not in masks]
+    return [
+        f"inputs held at {value}: {', '.join(names)}; --input changes it"
+        for value, names in (("zero", zero), ("one", masks))
+        if names
+    ]
+
+
 def _notes(units: Units, recipe: Recipe) -> list[str]:
     notes = []
     target, inputs = units.targets[0], units.inputs
@@ -402,9 +414,7 @@ def _notes(units: Units, recipe: Recipe) -> list[str]:
     idle = [name for name in inputs.named if name not in inputs.shapes]
     if idle:
         notes.append(f"the target does not depend on {', '.join(idle)}")
-    silent = [name for name in inputs.held if name not in inputs.named]
-    if silent:
-        notes.append(f"inputs held at zero: {', '.join(silent)}; --input changes it")
+    notes += _held_notes(units)
     for number, (name, item) in enumerate(inputs.optimized.items()):
         if "assumed" in item.preprocess.source:
             which = "" if number == 0 else f" of {name}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Set as AbstractSet
 
 import torch
 from torch import fx
@@ -20,10 +19,26 @@ def identifier(name: str) -> str:
     return text if is_free else f"_{text}"
 
 
-def free_name(name: str, root: torch.nn.Module, taken: AbstractSet[str]) -> str:
-    """Write an ONNX name as an identifier that is no attribute of a module or of a network, and not taken otherwise."""
-    wanted = identifier(name)
-    free, number = wanted, 1
-    while free in _TAKEN or free in taken or hasattr(root, free) or hasattr(fx.GraphModule, free):
-        free, number = f"{wanted}_{number}", number + 1
-    return free
+class FreeNames:
+    """Identifiers that are no attribute of a module or of a network, and not given out before.
+
+    Args:
+        root: The module.
+    """
+
+    def __init__(self, root: torch.nn.Module) -> None:
+        self.root = root
+        self.given: set[str] = set()
+        self.numbers: dict[str, int] = {}
+
+    def take(self, name: str) -> str:
+        """Write an ONNX name as such an identifier."""
+        wanted = free = identifier(name)
+        # Each name is counted on from where it was left: loops ask for the same one in every step.
+        number = self.numbers.get(wanted, 0)
+        while free in _TAKEN or free in self.given or hasattr(self.root, free) or hasattr(fx.GraphModule, free):
+            number += 1
+            free = f"{wanted}_{number}"
+        self.numbers[wanted] = number
+        self.given.add(free)
+        return free

@@ -1,9 +1,9 @@
 """Quantized networks beside the reference, piece by piece.
 
 Two libraries that differ in the last place of a float round it to different integers where it lies halfway between
-two, and everything after that differs by a step of the quantizer. So each quantizer's output is compared by itself, one
-step being allowed, and the network goes on with what the reference has there: every piece between two quantizers is
-compared at the same inputs.
+two, and everything after that differs by a step of the quantizer. So each quantizer's output is compared by itself,
+ties being allowed to go either way, and the network goes on with what the reference has there: every piece between two
+quantizers is compared at the same inputs.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from onnxvis.network import Network
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-_ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QGemm", "Resize", "Round", "Upsample"})
+_NEAREST = frozenset({"QuantizeLinear", "Round"})
+_OTHERS = frozenset({"DynamicQuantizeLinear", "QGemm", "Resize", "Upsample"})
+_OTHER_FAMILY = "QLinear"
 _ROUNDING_OF_INTEGERS = frozenset({"DynamicQuantizeLinear", "Resize", "Upsample"})
-_ROUNDING_FAMILY = "QLinear"
-_STEP = 1.0
+_FEW = 0.02
+"""Share of the elements that may be a step off where the number before rounding is not known."""
 
 
 def quantizers_of(network: Network, quantized: Mapping[str, bool]) -> list[str]:
@@ -42,7 +44,7 @@ def quantizers_of(network: Network, quantized: Mapping[str, bool]) -> list[str]:
 
 
 def run_in_pieces(
-    network: Network, arguments: Sequence[Tensor], given: Arrays
+    network: Network, arguments: Sequence[Tensor], given: Arrays, reach: float
 ) -> tuple[Tensor | tuple[Tensor, ...], dict[str, int], str | None]:
     """Run a network whose quantizers hand on what the reference has there.
 
@@ -50,12 +52,13 @@ def run_in_pieces(
         network: A lowered network.
         arguments: Its inputs.
         given: What the reference has after each quantizer, by ONNX name.
+        reach: How far floats before a quantizer may differ, relative to the largest of them.
 
     Returns:
-        The network's results; how many elements were rounded the other way, by name; the first quantizer that is off
-        by more than one step, or None.
+        The network's results; how many elements were rounded the other way, by name; the first quantizer that differs
+        by more than such ties, or None.
     """
-    interpreter = _Pieces(network, given)
+    interpreter = _Pieces(network, given, reach)
     with torch.no_grad():
         results = interpreter.run(*arguments)
     return results, interpreter.flips, interpreter.wrong
@@ -63,15 +66,16 @@ def run_in_pieces(
 
 def _rounds(node: fx.Node) -> bool:
     op_type = str(node.meta.get("onnx_op", ""))
-    return op_type in _ROUNDING or op_type.startswith(_ROUNDING_FAMILY)
+    return op_type in _NEAREST | _OTHERS or op_type.startswith(_OTHER_FAMILY)
 
 
 class _Pieces(fx.Interpreter):
     """Runs a network node by node, and replaces what quantizers return."""
 
-    def __init__(self, network: Network, given: Arrays) -> None:
+    def __init__(self, network: Network, given: Arrays, reach: float) -> None:
         super().__init__(network)
         self.given = given
+        self.reach = reach
         self.flips: dict[str, int] = {}
         self.wrong: str | None = None
 
@@ -84,8 +88,19 @@ class _Pieces(fx.Interpreter):
         if wanted.shape != result.shape:
             self.wrong = self.wrong or name
             return result
-        difference = (result.double() - wanted).abs()
-        self.flips[name] = int((difference > 0).sum())
-        if not bool((difference <= _STEP).all()):
+        difference = result.double() - wanted
+        self.flips[name] = int((difference != 0).sum())
+        if self.flips[name] and not self._are_ties(n, wanted, difference):
             self.wrong = self.wrong or name
         return wanted.to(result.dtype)
+
+    def _are_ties(self, n: fx.Node, wanted: Tensor, difference: Tensor) -> bool:
+        """Tell whether floats that differ by no more than the reach explain all differences."""
+        if n.op != "call_function" or n.meta["onnx_op"] not in _NEAREST:
+            return bool((difference.abs() <= 1).all()) and float((difference != 0).double().mean()) <= _FEW
+        (x, *others), settings = self.fetch_args_kwargs_from_env(n)
+        reach = self.reach * x.abs().max()
+        function: Any = n.target
+        ends = [function(x + sign * reach, *others, **settings).double() for sign in (-1, 1)]
+        inside = (wanted >= torch.minimum(*ends)) & (wanted <= torch.maximum(*ends))
+        return bool((inside | (difference == 0)).all())

@@ -16,6 +16,7 @@ from onnxvis.errors import InputError
 from onnxvis.image_input import ImageInput
 from onnxvis.model import Model
 from onnxvis.render import read_array, read_photo
+from onnxvis.shapes import TensorSpec
 from onnxvis.tensors import zeros
 
 Array = np.ndarray[Any, Any]
@@ -66,7 +67,8 @@ def held_values(
 
     Args:
         model: The model.
-        given: Numbers, paths of .npy files or arrays by input name; a number fills the input.
+        given: Numbers, paths of .npy files or arrays by input name; a number fills the input. Others are zero, masks
+            one.
         shapes: The shapes of the inputs that the target depends on.
         optimized: The names of those that are optimized.
 
@@ -83,11 +85,18 @@ def held_values(
         message = f"Input {both[0]!r} is optimized: it cannot be held at a value too. Name another with --wrt."
         raise InputError(message, name=both[0])
     held = {
-        name: _held(name, given[name], shape, specs[name].dtype) if name in given else zeros(specs[name].dtype, shape)
+        name: _held(name, given[name], shape, specs[name].dtype)
+        if name in given
+        else zeros(specs[name].dtype, shape) + is_mask(specs[name])
         for name, shape in shapes.items()
         if name not in optimized
     }
     return held, {name: _named(value) for name, value in given.items()}
+
+
+def is_mask(spec: TensorSpec) -> bool:
+    """Tell whether an input looks like a mask: of zeros it would hide everything, so it is held at one."""
+    return "mask" in spec.name.lower() and not spec.is_float
 
 
 def loaded(given: Mapping[str, HeldValue]) -> dict[str, HeldValue]:

@@ -32,14 +32,13 @@ def _at(builder: Builder, node: ir.Node, version: Versions) -> Sequence[Value]: 
 
 def _erase(builder: Builder, node: ir.Node, version: Versions) -> Sequence[Value]:  # noqa: ARG001 - as all handlers
     items = _items(builder, node, 0)
-    position = _position(builder, node, 1, len(items)) if len(node.inputs) > 1 else len(items) - 1
+    position = len(items) - 1 if _is_omitted(node, 1) else _position(builder, node, 1, len(items))
     return (items[:position] + items[position + 1 :],)
 
 
 def _insert(builder: Builder, node: ir.Node, version: Versions) -> Sequence[Value]:  # noqa: ARG001 - as all handlers
     items, inserted = _items(builder, node, 0), _input(builder, node, 1)
-    last = len(node.inputs) < len(("sequence", "tensor", "position"))
-    position = len(items) if last else _position(builder, node, 2, len(items) + 1, shift=len(items))
+    position = len(items) if _is_omitted(node, 2) else _position(builder, node, 2, len(items) + 1, shift=len(items))
     return ((*items[:position], inserted, *items[position:]),)
 
 
@@ -81,10 +80,9 @@ def _map(builder: Builder, node: ir.Node, version: Versions) -> Sequence[Value]:
     collected: list[list[Value]] = [[] for _ in body.outputs]
     for index in range(len(_items(builder, node, 0))):
         given = [value[index] if isinstance(value, tuple) else value for value in inputs]
-        builder.known.update(zip(body.inputs, given, strict=True))
-        builder.inline(body, version, f"{first_name(node)}/{index}")
-        for column, value in zip(collected, body.outputs, strict=True):
-            column.append(builder.value(value))
+        results = builder.body(body, given, version, f"{first_name(node)}/{index}")
+        for column, value in zip(collected, results, strict=True):
+            column.append(value)
     return [tuple(column) for column in collected]
 
 
@@ -131,6 +129,10 @@ def stack(builder: Builder, items: Sequence[Any], axis: int, node: ir.Node, labe
 def _input(builder: Builder, node: ir.Node, index: int) -> Value:
     value = node.inputs[index] if index < len(node.inputs) else None
     return Absent() if value is None else builder.value(value)
+
+
+def _is_omitted(node: ir.Node, index: int) -> bool:
+    return index >= len(node.inputs) or node.inputs[index] is None
 
 
 def _items(builder: Builder, node: ir.Node, index: int) -> tuple[Any, ...]:

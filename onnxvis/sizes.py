@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
 
 from onnxvis.budget import refuse_gigantic_inputs
 from onnxvis.errors import InputError, UnknownSizeError
@@ -33,10 +36,7 @@ def input_shapes(
     """
     specs = {spec.name: spec for spec in model.inputs}
     shapes = _by_name(model, given)
-    wrong = sorted(set(shapes) - set(specs))
-    if wrong:
-        message = f"{model.name} has no input {wrong[0]!r}. Its inputs: {', '.join(map(repr, specs))}."
-        raise InputError(message, names=wrong)
+    _check_names(model, shapes, specs)
     bound = _batch(specs) | _bindings(specs, shapes)
     wanted = set(specs) if names is None else set(names)
     resolved = {name: _resolved(spec, shapes.get(name), bound) for name, spec in specs.items() if name in wanted}
@@ -51,6 +51,47 @@ def input_shapes(
     found = {name: tuple(dim for dim in shape if dim is not None) for name, shape in resolved.items()}
     refuse_gigantic_inputs(found)
     return found
+
+
+def check_arrays(model: Model, arrays: Mapping[str, Any], specs: Iterable[TensorSpec] | None = None) -> None:
+    """Refuse arrays that are for no input, or of a shape that the file excludes; a leading dimension may differ.
+
+    Args:
+        model: The model.
+        arrays: Arrays by input name; what is no array is for an input that is no tensor, and has no shape.
+        specs: The inputs that may be given; default: those that have to be.
+
+    Raises:
+        InputError: An array is for no input, or contradicts the file.
+    """
+    inputs = {spec.name: spec for spec in specs or model.inputs}
+    _check_names(model, arrays, inputs)
+    for name, array in arrays.items():
+        if isinstance(array, np.ndarray) and not _fits(inputs[name], array.shape):
+            _refuse_shape(inputs[name], array.shape)
+
+
+def shapes_with_arrays(
+    model: Model, given: InputShapes | None, arrays: Mapping[str, np.ndarray[Any, Any]]
+) -> dict[str, tuple[int, ...]]:
+    """Return the given shapes by input name, and those of given arrays; empty arrays have none that can be computed at.
+
+    Args:
+        model: The model.
+        given: Shapes by input name; for a model of one input the shape itself.
+        arrays: Arrays by input name.
+
+    Raises:
+        InputError: An array is for no input, or contradicts the file or the given shape.
+    """
+    check_arrays(model, arrays)
+    shapes = _by_name(model, given)
+    for name, array in arrays.items():
+        shape = tuple(np.shape(array))
+        if 0 not in shape and shapes.setdefault(name, shape) != shape:
+            message = f"Input {name!r} is given as an array of shape {shape}, and its shape as {shapes[name]}."
+            raise InputError(message, name=name, shape=shape)
+    return shapes
 
 
 def image_shapes(
@@ -159,6 +200,29 @@ def _by_name(model: Model, given: InputShapes | None) -> dict[str, tuple[int, ..
     return {model.inputs[0].name: tuple(given)}
 
 
+def _check_names(model: Model, given: Iterable[str], inputs: Iterable[str]) -> None:
+    known = list(inputs)
+    wrong = sorted(set(given) - set(known))
+    if wrong:
+        message = f"{model.name} has no input {wrong[0]!r}. Its inputs: {', '.join(map(repr, known))}."
+        raise InputError(message, names=wrong)
+
+
+def _fits(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
+    """Whether the file allows a shape: any size of the leading dimension, which is the batch."""
+    if spec.shape is None:
+        return True
+    return len(spec.shape) == len(shape) and all(
+        not isinstance(dim, int) or dim == size or position == 0
+        for position, (dim, size) in enumerate(zip(spec.shape, shape, strict=True))
+    )
+
+
+def _refuse_shape(spec: TensorSpec, shape: tuple[int, ...]) -> NoReturn:
+    message = f"Input {spec.name!r} cannot have shape {shape}: the file says {_described(spec, spec.shape or ())}."
+    raise InputError(message, name=spec.name, shape=shape)
+
+
 def _bindings(specs: Mapping[str, TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Collect what the given shapes say about dimensions that have a name; check them against the file."""
     bound: dict[str, int] = {}
@@ -166,18 +230,8 @@ def _bindings(specs: Mapping[str, TensorSpec], shapes: Mapping[str, tuple[int, .
         declared = specs[name].shape
         if declared is None and all(size > 0 for size in shape):
             continue
-        fits = (
-            declared is not None
-            and len(declared) == len(shape)
-            and all(
-                not isinstance(dim, int) or dim == size or position == 0
-                for position, (dim, size) in enumerate(zip(declared, shape, strict=True))
-            )
-        )
-        if not fits or any(size < 1 for size in shape):
-            described = _described(specs[name], declared or ())
-            message = f"Input {name!r} cannot have shape {shape}: the file says {described}."
-            raise InputError(message, name=name, shape=shape)
+        if not _fits(specs[name], shape) or any(size < 1 for size in shape):
+            _refuse_shape(specs[name], shape)
         for dim, size in zip(declared or (), shape, strict=True):
             if isinstance(dim, str) and bound.setdefault(dim, size) != size:
                 message = f"Input {name!r} cannot have shape {shape}: dimension {dim!r} is {bound[dim]} elsewhere."

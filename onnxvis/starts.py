@@ -25,7 +25,8 @@ def non_finite(name: str, step: int) -> NonFiniteLossError:
     """Return the error that names a loss and the step at which it came to NaN or infinity."""
     message = (
         f"The loss {name!r} became NaN or infinite at step {step}. Check the preprocessing and its range, lower the "
-        "learning rate, or take a target before the node that overflows."
+        "learning rate, hold a mask among the inputs at one (--input NAME=1), or take a target before the node that "
+        "overflows."
     )
     return NonFiniteLossError(message, loss=name, step=step)
 

@@ -10,34 +10,19 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from onnxvis.errors import UnsupportedOpError
+from onnxvis.ops.dtypes import torch_dtype
 
 Precision = Literal["float32", "declared"]
 """What half-precision floats are computed in: float32, or what the file declares."""
 
 _REGISTERED = 2
 """What `numpy.dtype.isbuiltin` says of dtypes that a library has added."""
-_HALF = frozenset({torch.float16, torch.bfloat16})
+HALF = frozenset({torch.float16, torch.bfloat16})
 _HALF_ONNX = frozenset({int(ir.DataType.FLOAT16), int(ir.DataType.BFLOAT16)})
+_HALF_NAMES = frozenset({"FLOAT16", "BFLOAT16"})
 _TYPE_ATTRIBUTES = frozenset(
     {"to", "dtype", "output_datatype", "output_dtype", "precision", "stash_type", "softmax_precision"}
 )
-_TORCH = {
-    ir.DataType.DOUBLE: torch.float64,
-    ir.DataType.FLOAT16: torch.float16,
-    ir.DataType.BFLOAT16: torch.bfloat16,
-    ir.DataType.COMPLEX64: torch.complex64,
-    ir.DataType.COMPLEX128: torch.complex128,
-    ir.DataType.BOOL: torch.bool,
-    ir.DataType.INT8: torch.int8,
-    ir.DataType.UINT8: torch.uint8,
-    ir.DataType.INT16: torch.int16,
-    ir.DataType.UINT16: torch.int32,
-    ir.DataType.INT32: torch.int32,
-    ir.DataType.UINT32: torch.int64,
-    ir.DataType.INT64: torch.int64,
-    ir.DataType.UINT64: torch.int64,
-}
 WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 """Dtypes that torch has and does not compute in, and those that hold their values; of uint64 those below 2**63."""
 
@@ -55,12 +40,8 @@ def held_dtype(dtype: ir.DataType) -> torch.dtype:
     Raises:
         UnsupportedOpError: Strings.
     """
-    if dtype == ir.DataType.STRING:
-        message = "strings cannot be computed with in torch; take a target that needs none"
-        raise UnsupportedOpError(message, onnx_type=int(dtype))
-    if dtype in _TORCH:
-        return _TORCH[dtype]
-    return torch.int8 if dtype.is_integer() else torch.float32
+    own = torch_dtype(int(dtype))
+    return WIDER.get(own, own)
 
 
 def constant(tensor: ir.TensorProtocol, precision: Precision = "float32") -> Tensor:
@@ -88,7 +69,7 @@ def as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
 
 def widened(tensor: Tensor) -> Tensor:
     """Return half-precision floats as float32: float16 gradients underflow to zero."""
-    return tensor.float() if tensor.dtype in _HALF else tensor
+    return tensor.float() if tensor.dtype in HALF else tensor
 
 
 def attribute_value(name: str, attribute: ir.Attr, precision: Precision = "float32") -> Any:
@@ -97,7 +78,8 @@ def attribute_value(name: str, attribute: ir.Attr, precision: Precision = "float
     if attribute.type == ir.AttributeType.TENSOR:
         return constant(attribute.as_tensor(), precision)
     if attribute.type == ir.AttributeType.STRING:
-        return attribute.as_string()
+        text = attribute.as_string()
+        return "FLOAT" if precision == "float32" and name == "to" and text.upper() in _HALF_NAMES else text
     if attribute.type == ir.AttributeType.STRINGS:
         return tuple(attribute.as_strings())
     if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS):

@@ -28,7 +28,7 @@ from onnxvis.model import Model, load
 from onnxvis.network import Network, full_precision
 from onnxvis.oracle import Arrays, Oracle
 from onnxvis.quantizers import quantizers_of, run_in_pieces
-from onnxvis.sizes import InputShapes, input_shapes
+from onnxvis.sizes import InputShapes, input_shapes, shapes_with_arrays
 from onnxvis.target import resolve
 from onnxvis.tensors import as_tensor, widened, zeros
 
@@ -102,10 +102,10 @@ class Verification:
             agrees = f"torch agrees with {self.engine} at {count} to {self.max_rel_error:.1e} relative"
             ties = "tie" if self.flips == 1 else "ties"
             return f"{agrees}, {self.flips} {ties} rounded the other way" if self.flips else agrees
-        return (
-            f"torch disagrees with {self.engine}: relative error {self.max_rel_error:.1e} "
-            f"(tolerance {self.tolerance:.0e}), first at {self.first_divergence!r}"
-        )
+        error = f"relative error {self.max_rel_error:.1e} (tolerance {self.tolerance:.0e})"
+        if self.max_rel_error <= self.tolerance:
+            error = "a quantizer rounds otherwise"
+        return f"torch disagrees with {self.engine}: {error}, first at {self.first_divergence!r}"
 
 
 def verify(
@@ -121,23 +121,26 @@ def verify(
     Args:
         model: A path, bytes, `ModelProto` or `Model`.
         node: The tensor to compare, by any name that `--node` takes; None: every float tensor computed from the inputs.
-        input_shapes: Shapes where the file leaves sizes open.
+        input_shapes: Shapes where the file leaves sizes open; arrays that are given have theirs.
         inputs: Arrays by input name. Others are noise, always the same: uniform over the range that the input seems
             to be made for; integers are zero. Integers and flags that are given are known beforehand: a branch that
             they decide is taken.
         tolerance: Largest relative error; default 1e-4, 1e-2 for a model that computes in half precision.
 
     Raises:
+        InputError: An array is for no input of the model, or of a shape that the file excludes.
         OnnxvisError: The model cannot be loaded, lowered or run; a disagreement is no error here, but `ok` is False.
     """
     loaded = load(model)
+    given = inputs or {}
+    shapes = shapes_with_arrays(loaded, input_shapes, given)
     if node is None:
-        return _verified_all(loaded, list(loaded.activations), input_shapes, inputs or {}, tolerance)
+        return _verified_all(loaded, list(loaded.activations), shapes, given, tolerance)
     asked = resolve(loaded, node, logits=False).tensor
-    network = lower(loaded, [asked], input_shapes, constants=_flags(inputs or {}))
-    feeds = _feeds(loaded, [asked], input_shapes, inputs or {})
+    network = lower(loaded, [asked], shapes, constants=_flags(given))
+    feeds = _feeds(loaded, [asked], shapes, given)
     report = compare(loaded, network, [asked], feeds, tolerance=tolerance)
-    first = None if report.ok else _first_divergence(loaded, asked, input_shapes, feeds, report)
+    first = None if report.ok else _first_divergence(loaded, asked, shapes, feeds, report)
     return dataclasses.replace(report, first_divergence=first)
 
 
@@ -207,7 +210,9 @@ def compare(
     if quantizers:
         pieces = Oracle(model, list(dict.fromkeys([*names, *quantizers])))
         wanted = pieces.run(feeds)
-        found, flips, wrong = _computed_in_pieces(network, names, feeds, {name: wanted[name] for name in quantizers})
+        found, flips, wrong = _computed_in_pieces(
+            network, names, feeds, {name: wanted[name] for name in quantizers}, limit / 10
+        )
         comparisons = _comparisons(model, found, wanted, names)
         first = _first_over(comparisons, limit) or (wrong and model.names.short_name(model.values[wrong]))
     return Verification(
@@ -253,9 +258,11 @@ def require(model: Model, report: Verification, input_shapes: InputShapes | None
     except OnnxvisError:
         # That the two disagree is known; where they part is not.
         first = report.first_divergence
+    agrees = worst.max_rel_error <= report.tolerance
+    error = f"relative error {worst.max_rel_error:.1e} (tolerance {report.tolerance:.0e})"
     message = (
-        f"The torch graph of {model.name} disagrees with {report.engine} at {worst.name!r}: relative error "
-        f"{worst.max_rel_error:.1e} (tolerance {report.tolerance:.0e}), first at {first!r}. "
+        f"The torch graph of {model.name} disagrees with {report.engine} at {worst.name!r}: "
+        f"{'a quantizer before it rounds otherwise' if agrees else error}, first at {first!r}. "
         "This is a bug of onnxvis or of the model's operator: take a target before that node, and report it."
     )
     raise VerificationError(message, node=first, report=report)
@@ -324,10 +331,10 @@ def _computed(network: Network, names: Sequence[str], feeds: Arrays) -> Arrays:
 
 
 def _computed_in_pieces(
-    network: Network, names: Sequence[str], feeds: Arrays, given: Arrays
+    network: Network, names: Sequence[str], feeds: Arrays, given: Arrays, reach: float
 ) -> tuple[Arrays, dict[str, int], str | None]:
     with full_precision():
-        results, flips, wrong = run_in_pieces(network, _arguments(network, feeds), given)
+        results, flips, wrong = run_in_pieces(network, _arguments(network, feeds), given, reach)
     return _named(names, results), flips, wrong
 
 

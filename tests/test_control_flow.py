@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from onnxvis import builder, to_torch, verify
 from onnxvis.errors import DataDependentShapeError, LoweringError, UnsupportedOpError
-from onnxvis.network import Network
+from onnxvis.network import Network, shapes_of
 
 Array = NDArray[np.float32]
 
@@ -95,12 +95,53 @@ def test_a_condition_that_depends_on_the_input_selects(shift: float) -> None:
     assert_gradient_is_a_difference_quotient(BRANCHES, x)
 
 
+def test_the_gradient_of_the_branch_that_is_not_taken_is_none_even_if_it_is_nan() -> None:
+    proto = onnx.parser.parse_model(BRANCHES.replace("Exp (x)", "Sqrt (x)"))
+    x = torch.full((2, 3), -1.0, requires_grad=True)
+    to_torch(proto)(x).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad, np.full((2, 3), -2.0))
+
+
+def test_branches_may_return_sequences() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> net (float[2, 3] x) => (float[2, 3] y)
+    {
+        low = ReduceMin <keepdims = 0> (x)
+        zero = Constant <value = float {0.0}> ()
+        positive = Greater (low, zero)
+        s = If (positive) <
+            then_branch = yes () => (seq(float) a) { e = Exp (x) a = SequenceConstruct (x, e) },
+            else_branch = no () => (seq(float) b) { n = Neg (x) b = SequenceConstruct (x, n) }
+        >
+        one = Constant <value = int64 {1}> ()
+        y = SequenceAt (s, one)
+    }
+    """
+    proto = onnx.parser.parse_model(text)
+    for x in (np.full((2, 3), 0.5, np.float32), np.full((2, 3), -0.5, np.float32)):
+        np.testing.assert_allclose(outputs(to_torch(proto), x)[0], run(proto, {"x": x})[0], rtol=1e-6)
+
+
+def test_each_name_of_a_tensor_can_be_a_target() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> net (float[2, 3] x) => (float[2, 3] y)
+    {
+        e = Exp (x)
+        s = SequenceConstruct (e, x)
+        zero = Constant <value = int64 {0}> ()
+        y = SequenceAt (s, zero)
+    }
+    """
+    assert shapes_of(to_torch(onnx.parser.parse_model(text)))["y"] == (2, 3)
+
+
 def test_branches_of_different_shapes_need_a_known_condition() -> None:
     text = BRANCHES.replace(
         "yes () => (float[2, 3] yes_y) { yes_y = Exp (x) }",
         "yes () => (float[2] yes_y) { yes_y = ReduceMean <axes = [1], keepdims = 0> (x) }",
     )
-    with pytest.raises(UnsupportedOpError, match="differ in shape"):
+    with pytest.raises(DataDependentShapeError, match="differs in shape"):
         to_torch(onnx.parser.parse_model(text.replace("float[2, 3] y)", "float[N, M] y)")))
 
 
@@ -142,6 +183,52 @@ def test_a_loop_whose_end_depends_on_the_input_is_refused() -> None:
     )
     with pytest.raises(DataDependentShapeError, match="How often Loop 'last' runs depends on the values"):
         to_torch(onnx.parser.parse_model(text.replace("low = ", "k0 = Cast <to = 1> (i) low = ")))
+
+
+@pytest.mark.parametrize(("count", "condition"), [("int64 {1}", "yes"), ("int64 {3}", "")])
+def test_a_condition_that_is_never_asked_may_depend_on_the_input(count: str, condition: str) -> None:
+    text = f"""
+    <ir_version: 8, opset_import: ["": 17]> net (float[2] x) => (float[2] last)
+    {{
+        n = Constant <value = {count}> ()
+        yes = Constant <value = bool {{1}}> ()
+        last = Loop (n, {condition}, x) <
+            body = step (int64 i, bool going, float[2] state) => (bool on, float[2] next)
+            {{ next = Exp (state) low = ReduceMin <keepdims = 0> (next) zero = Constant <value = float {{-1.0}}> ()
+               on = Greater (low, zero) }}
+        >
+    }}
+    """
+    x = np.array([-1.0, 0.5], np.float32)
+    proto = onnx.parser.parse_model(text)
+    np.testing.assert_allclose(outputs(to_torch(proto), x)[0], run(proto, {"x": x})[0], rtol=1e-5)
+
+
+def test_a_constant_that_a_loop_collects_does_not_take_the_name_of_another_tensor() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> net (float[1, 4] x) => (float[3, 1, 4] all, float[1, 4] h)
+    {
+        h = Exp (x)
+        three = Constant <value = int64 {3}> ()
+        yes = Constant <value = bool {1}> ()
+        one = Constant <value = float {1.0}> ()
+        last, all = Loop (three, yes, h) <
+            body = step (int64 i, bool going, float[1, 4] state) => (bool on, float[1, 4] next, float[1, 4] seen)
+            {
+                on = Identity (going) next = Neg (state)
+                two = Constant <value = int64 {2}> () is_two = Equal (i, two)
+                size = Constant <value = int64[2] {1, 4}> ()
+                seen = If (is_two) <
+                    then_branch = yes_ () => (float[1, 4] a) { a = ConstantOfShape (size) },
+                    else_branch = no_ () => (float[1, 4] b) { b = Identity (state) }
+                >
+            }
+        >
+    }
+    """
+    network = to_torch(onnx.parser.parse_model(text))
+    assert shapes_of(network)["h"] == (1, 4)
+    np.testing.assert_allclose(outputs(network, np.zeros((1, 4), np.float32))[0][1], -np.ones((1, 4)), rtol=1e-6)
 
 
 def test_a_loop_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

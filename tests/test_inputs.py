@@ -441,3 +441,20 @@ def test_what_has_no_effect_is_said() -> None:
     assert "the target does not depend on idle" in notes
     assert any(note.startswith("the mean of all 3 filters; --filter picks one") for note in notes)
     assert not any("mean of all" in note for note in visualize(parsed(text), "y", 1, steps=1).notes)
+
+
+def test_a_mask_is_held_at_one_and_the_output_says_so() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]>
+    net (float[1, 3, 8, 8] image, int64[1, 8] attention_mask, int64[1, 8] kind) => (float[1, 3, 8, 8] y)
+    {
+        m = Cast <to = 1> (attention_mask)
+        k = Cast <to = 1> (kind)
+        shifted = Add (image, k)
+        y = Mul (shifted, m)
+    }
+    """
+    result = visualize(parsed(text), steps=2)
+    assert any("held at one: attention_mask" in note for note in result.notes)
+    assert any("held at zero: kind" in note for note in result.notes)
+    assert result.activation != 0

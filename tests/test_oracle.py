@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxvis import oracle
+from onnxvis import oracle, verify
 from onnxvis.errors import OracleError
 from onnxvis.model import load
 from onnxvis.oracle import Oracle, observed
@@ -107,3 +107,13 @@ def test_what_nobody_can_run_is_an_oracle_error() -> None:
     model = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
     with pytest.raises(OracleError, match="onnxruntime"):
         Oracle(model, ["y"]).run({"x": np.ones((1, 3), np.float32)})
+
+
+def test_a_file_older_than_onnxruntime_promises_is_written_in_newer_words() -> None:
+    text = """
+    <ir_version: 3, opset_import: ["": 1]> net (float[2, 3] a, float[3, 4] b, float[2, 4] c) => (float[2, 4] y)
+    { y = Gemm (a, b, c) }
+    """
+    report = verify(onnx.parser.parse_model(text))
+    assert report.ok
+    assert report.engine == "onnxruntime"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import pytest
@@ -58,14 +60,35 @@ def test_what_differs_between_quantizers_is_found() -> None:
     assert report.first_divergence == "y"
 
 
-@pytest.mark.parametrize(("off", "wrong"), [(0, None), (1, None), (2, "fine")])
-def test_one_step_is_allowed(off: int, wrong: str | None) -> None:
+def pieces(given: dict[str, np.ndarray], x: np.ndarray) -> tuple[dict[str, int], str | None]:
+    """Run the model with these numbers behind its first quantizer: flips, and the first one that is wrong."""
     network = lower(load(onnx.parser.parse_model(TIES)))
-    names = quantizers_of(network, {"fine": True, "coarse": True, "y": False})
-    assert names == ["fine", "coarse"]
+    assert quantizers_of(network, {"fine": True, "coarse": True, "y": False}) == ["fine", "coarse"]
+    _, flips, wrong = run_in_pieces(network, [torch.from_numpy(x)], given, 1e-5)
+    return flips, wrong
+
+
+def test_only_ties_may_go_either_way() -> None:
     x = image()
-    given = {"fine": np.round(x / np.float32(STEP)).astype(np.uint8)}
-    given["fine"][0, 0, 0, 0] += off
-    _, flips, found = run_in_pieces(network, [torch.from_numpy(x)], given)
-    assert found == wrong
-    assert flips["fine"] == (off > 0)
+    steps = np.round(x / np.float32(STEP))
+    assert pieces({"fine": steps.astype(np.uint8)}, x) == ({"fine": 0}, None)
+    x[0, 0, 0, 0] = np.float32(STEP) * 2.5
+    for steps[0, 0, 0, 0] in (2, 3):
+        flips, wrong = pieces({"fine": steps.astype(np.uint8)}, x)
+        assert flips["fine"] <= 1
+        assert wrong is None
+    steps[0, 0, 0, 0] = 4
+    assert pieces({"fine": steps.astype(np.uint8)}, x)[1] == "fine"
+    steps[0, 0, 0, 0], steps[0, 0, 0, 1] = 2, steps[0, 0, 0, 1] - 1
+    assert pieces({"fine": steps.astype(np.uint8)}, x)[1] == "fine"
+
+
+@pytest.mark.parametrize("wrongly", [lambda x: torch.round(x) + 1, torch.floor, torch.ceil, torch.trunc])
+def test_another_rounding_is_found(wrongly: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> net (float[64] x) => (float[64] y) { r = Round (x) y = Neg (r) }'
+    model = load(onnx.parser.parse_model(text))
+    x = np.random.default_rng(0).uniform(-20, 20, 64).astype(np.float32)
+    assert compare(model, lower(model), ["y"], {"x": x}).ok
+    report = compare(model, lower(model, replacements={"Round": wrongly}), ["y"], {"x": x})
+    assert not report.ok
+    assert report.first_divergence == "r"

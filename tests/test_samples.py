@@ -120,7 +120,8 @@ def test_the_labels_are_as_many_as_the_outputs(sample: Sample) -> None:
 def test_a_classifier_knows_new_drawings(sample: Sample, draw: Callable[[Sample], tuple[Any, Any]]) -> None:
     drawings, classes = draw(sample)
     probabilities = answers(sample, drawings)
-    assert probabilities.sum(1) == pytest.approx(np.ones(DRAWN), abs=1e-5)
+    # Eight bits do not add up to more than some steps.
+    assert probabilities.sum(1) == pytest.approx(np.ones(DRAWN), abs=0.05 if sample.name.endswith("int8") else 1e-5)
     assert (probabilities.argmax(1) == classes).mean() >= sample.accuracy
 
 

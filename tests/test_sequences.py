@@ -183,3 +183,14 @@ def test_a_tensor_where_a_sequence_must_be_is_an_error() -> None:
     proto = model("zero = Constant <value = int64 {0}> () y = SequenceAt (s, zero)", arguments="seq(float) s")
     with pytest.raises(UnsupportedOpError, match="is not a sequence"):
         to_torch(proto, constants={"s": X})
+
+
+def test_an_empty_position_is_an_omitted_one() -> None:
+    assert_agrees(
+        """
+        a = Exp (x)
+        s = SequenceConstruct (x)
+        longer = SequenceInsert (s, a, )
+        y = ConcatFromSequence <axis = 0> (longer)
+        """
+    )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from onnxvis import load, verify
-from onnxvis.errors import UnsupportedOpError, VerificationError
+from onnxvis.errors import InputError, UnsupportedOpError, VerificationError
 from onnxvis.lower import lower
 from onnxvis.ops import table
 from onnxvis.oracle import Oracle, observed
@@ -100,10 +100,43 @@ def test_nan_and_infinity_on_both_sides_agree() -> None:
     assert report.ok
 
 
-def test_given_inputs_are_used() -> None:
-    text = '<ir_version: 8, opset_import: ["": 17]> net (float[2] x) => (float[2] y) { y = Mul (x, x) }'
-    report = verify(parsed(text), inputs={"x": np.zeros(2, np.float32)})
-    assert report.max_abs_error == 0
+def one_more(X: Tensor) -> Tensor:
+    return X.abs() + 1
+
+
+def test_given_inputs_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> net (float[2] x) => (float[2] y) { y = Abs (x) }'
+    monkeypatch.setitem(table._TABLE, ("", "Abs"), [table.Operator("Abs", "", 1, one_more, differentiable=True)])
+    report = verify(parsed(text), inputs={"x": np.array([-3, 8], np.float32)})
+    # The scale of the relative error is that of what was given.
+    assert (report.max_abs_error, report.max_rel_error) == (1, 1 / 8)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"typo": np.zeros((1, 3, 16, 16))}, "no input 'typo'. Its inputs: 'image'"),
+        ({"w1": np.zeros((4, 3, 3, 3))}, "no input 'w1'"),
+        ({"image": np.zeros((3, 16, 16))}, r"'image' cannot have shape \(3, 16, 16\)"),
+        ({"image": np.zeros((1, 1, 16, 16))}, r"'image' cannot have shape \(1, 1, 16, 16\)"),
+    ],
+)
+@pytest.mark.parametrize("node", [None, "relu1"])
+def test_arrays_for_no_input_or_of_a_wrong_shape_are_refused(
+    inputs: dict[str, np.ndarray], message: str, node: str | None
+) -> None:
+    with pytest.raises(InputError, match=message):
+        verify(conv_net(), node, inputs=inputs)
+
+
+def test_given_inputs_settle_open_sizes() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> net (float[N, H] x, float[N, H] z) => (float[N, H] y) { y = Add (x, z) }
+    """
+    x = np.ones((2, 5), np.float32)
+    assert verify(parsed(text), inputs={"x": x}).comparisons[0].shape == (2, 5)
+    with pytest.raises(InputError, match=r"array of shape \(2, 5\), and its shape as \(1, 5\)"):
+        verify(parsed(text), input_shapes={"x": (1, 5)}, inputs={"x": x})
 
 
 def test_tensors_behind_an_unsupported_operator_are_reported_as_skipped() -> None:

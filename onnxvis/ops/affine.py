@@ -88,7 +88,8 @@ def quantized(value: Tensor, zero_point: Tensor | None, onnx_type: int, *, satur
     if onnx_type in SMALL_FLOATS:
         shifted = value if zero_point is None else value + zero_point.float()
         return on_grid(shifted, onnx_type, saturate=saturate)
-    whole = rounded(value)
+    # What is not a number becomes the lowest one, as in onnxruntime.
+    whole = rounded(value.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf))
     return (whole if zero_point is None else whole + zero_point.float()).clamp(*limits(onnx_type))
 
 

@@ -58,7 +58,7 @@ def mat_mul_n_bits(
     if weight_prepacked:
         message = "MatMulNBits: weight_prepacked is not implemented; save the model without prepacked weights"
         raise UnsupportedOpError(message, op_type="MatMulNBits", attributes=["weight_prepacked"])
-    weights = _unpacked(B.reshape(N, -1), bits)[:, :K].to(A.dtype)
+    weights = unpacked(B.reshape(N, -1), bits)[:, :K].to(A.dtype)
     of_block = scales.reshape(N, -1)
     block = torch.arange(K, device=A.device) // block_size if g_idx is None else g_idx.long()
     zeros = _zero_points(zero_points, of_block, bits).to(A.dtype)
@@ -86,10 +86,10 @@ def _zero_points(given: Tensor | None, of_block: Tensor, bits: int) -> Tensor:
     if given is None:
         return torch.full_like(of_block, 1 << (bits - 1))
     rows = given.reshape(len(of_block), -1)
-    return rows if rows.is_floating_point() else _unpacked(rows, bits)[:, : of_block.shape[1]]
+    return rows if rows.is_floating_point() else unpacked(rows, bits)[:, : of_block.shape[1]]
 
 
-def _unpacked(packed: Tensor, bits: int) -> Tensor:
-    """Return the numbers in the bytes of each row."""
+def unpacked(packed: Tensor, bits: int) -> Tensor:
+    """Return the numbers in the bytes of each row, which is the last axis; the lowest bits are the first number."""
     places = torch.arange(0, _BYTE, bits, device=packed.device, dtype=torch.uint8)
-    return ((packed.unsqueeze(-1) >> places) & ((1 << bits) - 1)).flatten(1)
+    return ((packed.unsqueeze(-1) >> places) & ((1 << bits) - 1)).flatten(-2)

@@ -86,7 +86,7 @@ def _dynamic_types(_: Types, __: Mapping[str, Any]) -> Types:
     return TensorProto.UINT8, TensorProto.FLOAT, TensorProto.UINT8
 
 
-@operator("DynamicQuantizeLinear", since=11, carries=True, types=_dynamic_types)
+@operator("DynamicQuantizeLinear", since=11, carries=True, types=_dynamic_types, cuts=(1, 2))
 def dynamic_quantize_linear(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Quantize to uint8 over the range of x and 0; return that, the scale, and the zero point.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,8 @@ States = tuple[Tensor, ...]
 Step = Callable[..., States]
 
 
-class Weights(NamedTuple):
+@dataclass(frozen=True)
+class Weights:
     """The weights of one direction; its G gates are stacked in ONNX's order.
 
     Attributes:
@@ -42,6 +44,14 @@ class Weights(NamedTuple):
         """That of the input and that of the recurrence, each (G H); zeros where there are none."""
         of_input, of_recurrence = self.W.new_zeros(2, len(self.W)) if self.B is None else self.B.chunk(2)
         return of_input, of_recurrence
+
+    def of_steps(self, X: Tensor) -> Tensor:
+        """The product of the inputs of all steps, (T, N, I), with W: (T, N, G H)."""
+        return X @ self.W.T
+
+    def of_state(self, H: Tensor) -> Tensor:
+        """The product of the output of the step before, (N, H), with R: (N, G H)."""
+        return H @ self.R.T
 
 
 def _affine(X: Tensor, *, alpha: float = 1.0, beta: float = 0.0) -> Tensor:
@@ -154,29 +164,36 @@ def lstm_steps(
     h: Activation,
     *,
     input_forget: bool,
+    lens: Tensor | None = None,
 ) -> States:
-    """Ct = ft Ct-1 + it ct and Ht = ot h(Ct), with the gates it, ot and ft and the candidate ct."""
+    """Ct = ft Ct-1 + it ct and Ht = ot h(Ct), with the gates it, ot and ft and the candidate ct.
+
+    With `lens`, (N), the states are 0 after the end of each sequence. What they are there matters only to weights whose
+    products mix sequences.
+    """
     of_input, of_recurrence = weights.biases()
     P_i, P_o, P_f = (None, None, None) if weights.P is None else weights.P.chunk(3)
 
     def step(projected: Tensor, H: Tensor, C: Tensor) -> States:
-        i, o, forget, c = (projected + H @ weights.R.T).chunk(4, -1)
+        i, o, forget, c = (projected + weights.of_state(H)).chunk(4, -1)
         i = f(_peeped(i, P_i, C))
         forget = 1 - i if input_forget else f(_peeped(forget, P_f, C))
         C = forget * C + i * g(c)
         return f(_peeped(o, P_o, C)) * h(C), C
 
-    return _loop(step, X @ weights.W.T + of_input + of_recurrence, states)
+    return _loop(step, weights.of_steps(X) + of_input + of_recurrence, states, lens)
 
 
 def _peeped(gate: Tensor, P: Tensor | None, C: Tensor) -> Tensor:
     return gate if P is None else gate + P * C
 
 
-def _loop(step: Step, projected: Tensor, states: States) -> States:
+def _loop(step: Step, projected: Tensor, states: States, lens: Tensor | None = None) -> States:
     after = []
-    for inputs in projected.unbind():
+    for number, inputs in enumerate(projected.unbind()):
         states = step(inputs, *states)
+        if lens is not None:
+            states = tuple(torch.where((number < lens)[:, None], state, 0.0) for state in states)
         after.append(states)
     return tuple(torch.stack(kind) for kind in zip(*after, strict=True))
 

@@ -39,8 +39,8 @@ _BACKWARD = {"forward": (False,), "reverse": (True,), "bidirectional": (False, T
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """What every recurrent layer has, whatever its cell."""
+class Layer:
+    """What every recurrent layer has, whatever its cell; its attributes are those of the operators."""
 
     direction: str
     layout: int
@@ -99,7 +99,7 @@ def rnn(
         UnsupportedOpError: An activation or a direction that the specification does not have.
     """
     del hidden_size, output_sequence
-    layer = _Layer(direction, layout, outputs, W, R, B, sequence_lens, (initial_h,))
+    layer = Layer(direction, layout, outputs, W, R, B, sequence_lens, (initial_h,))
 
     def run(cell: Cell, X: Tensor, weights: Weights, states: States) -> States:
         if cell.usual and can_fuse():
@@ -107,7 +107,7 @@ def rnn(
         return rnn_steps(X, weights, states, *cell.functions)
 
     kinds = cells(len(layer.backward), ("tanh",), activations, activation_alpha, activation_beta, clip)
-    return _outputs(layer, run, kinds, X)
+    return outputs_of(layer, run, kinds, X)
 
 
 @operator("GRU")
@@ -136,7 +136,7 @@ def gru(
         UnsupportedOpError: An activation or a direction that the specification does not have.
     """
     del hidden_size, output_sequence
-    layer = _Layer(direction, layout, outputs, W, R, B, sequence_lens, (initial_h,))
+    layer = Layer(direction, layout, outputs, W, R, B, sequence_lens, (initial_h,))
 
     def run(cell: Cell, X: Tensor, weights: Weights, states: States) -> States:
         if cell.usual and linear_before_reset and can_fuse():
@@ -145,7 +145,7 @@ def gru(
 
     usual = ("sigmoid", "tanh")
     kinds = cells(len(layer.backward), usual, activations, activation_alpha, activation_beta, clip)
-    return _outputs(layer, run, kinds, X)
+    return outputs_of(layer, run, kinds, X)
 
 
 @operator("LSTM")
@@ -176,7 +176,7 @@ def lstm(
         UnsupportedOpError: An activation or a direction that the specification does not have.
     """
     del hidden_size, output_sequence
-    layer = _Layer(direction, layout, outputs, W, R, B, sequence_lens, (initial_h, initial_c), P)
+    layer = Layer(direction, layout, outputs, W, R, B, sequence_lens, (initial_h, initial_c), P)
     # The fused kernel gives no C but the last, and a shorter sequence needs that at its end.
     is_plain = P is None and not input_forget and (sequence_lens is None or outputs <= 2)  # noqa: PLR2004 - Y and H
 
@@ -187,11 +187,21 @@ def lstm(
 
     usual = ("sigmoid", "tanh", "tanh")
     kinds = cells(len(layer.backward), usual, activations, activation_alpha, activation_beta, clip)
-    return _outputs(layer, run, kinds, X)
+    return outputs_of(layer, run, kinds, X)
 
 
-def _outputs(layer: _Layer, run: Run, kinds: list[Cell], X: Tensor) -> Tensor | tuple[Tensor, ...]:
-    """Run all directions and arrange what comes out: Y, then the last states."""
+def outputs_of(layer: Layer, run: Run, kinds: list[Cell], X: Tensor) -> Tensor | tuple[Tensor, ...]:
+    """Run all directions and arrange what comes out: Y, then the last states.
+
+    Args:
+        layer: The layer.
+        run: Computes one direction forward in time; see `onnxvis.ops.recurrence`.
+        kinds: The cell of each direction.
+        X: (T, N, I), or (N, T, I) with `layout=1`.
+
+    Raises:
+        ValueError: The shapes do not fit together.
+    """
     X = X.transpose(0, 1) if layer.layout else X
     Ys, ends = [], []
     for number, (kind, is_backward) in enumerate(zip(kinds, layer.backward, strict=True)):

@@ -28,7 +28,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -80,6 +80,7 @@ class Operator:
         function: The implementation, on torch tensors.
         differentiable: Whether a gradient passes from outputs to inputs.
         carries: Whether the function takes quantized integers as floats; see the docstring of this module.
+        cuts: Positions of outputs through which no gradient passes, where it passes others.
         types: The ONNX types of the outputs, from those of the inputs and the attributes; None where the dtype of what
             the function returns says all.
     """
@@ -91,6 +92,7 @@ class Operator:
     differentiable: bool
     carries: bool = False
     types: OutputTypes | None = field(default=None, repr=False)
+    cuts: frozenset[int] = frozenset()
 
     @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -119,6 +121,7 @@ def operator(
     differentiable: bool = True,
     carries: bool = False,
     types: OutputTypes | None = None,
+    cuts: Iterable[int] = (),
 ) -> Callable[[F], F]:
     """Enter the decorated function into the table; the function itself is returned unchanged.
 
@@ -129,12 +132,13 @@ def operator(
         differentiable: False where no useful gradient passes (comparisons, indices).
         carries: True where the function takes, and returns, quantized integers as floats.
         types: Returns the ONNX types of the outputs; needed where their torch dtype says less.
+        cuts: Positions of outputs through which no gradient passes, where it passes others.
     """
 
     def enter(function: F) -> F:
         entries = _TABLE.setdefault((domain, op_type), [])
         carried = carries or (not domain and op_type in HANDING_ON)
-        entries.append(Operator(op_type, domain, since, function, differentiable, carried, types))
+        entries.append(Operator(op_type, domain, since, function, differentiable, carried, types, frozenset(cuts)))
         entries.sort(key=lambda entry: -entry.since)
         return function
 

@@ -145,6 +145,19 @@ def blocks(draw: Draw) -> Case:
     return Case([x, packed, scales], attributes, constants=frozenset({1, 2}), twin=twin)
 
 
+@compares("GatherBlockQuantized", exact=True, domain="com.microsoft", gradient="none", precision="float32")
+def rows(draw: Draw) -> Case:
+    """Of bytes that hold one number or several, inside and outside of the table."""
+    bits, count, size = draw(st.sampled_from([2, 4, 8])), draw(st.integers(1, 3)), 16
+    length = draw(st.integers(1, 4))
+    packed = integers(draw, (length, count * size * bits // 8), 0, 255, np.uint8)
+    indices = integers(draw, shapes(draw, (0, 3)), -length - 1, length)
+    inputs = [packed, indices, spread(draw, (length, count), 0.01, 0.1)]
+    if draw(st.booleans()):
+        inputs.append(integers(draw, (length, -(-count * bits // 8)), 0, 255, np.uint8))
+    return Case(inputs, {"bits": bits, "block_size": size}, constants=frozenset({0, 2, 3}))
+
+
 @compares("QAttention", **MICROSOFT)
 def attention(draw: Draw) -> Case:
     """Tokens and weights that are quantized, products that are floats."""
