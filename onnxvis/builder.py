@@ -307,20 +307,12 @@ class Builder:
         returned = operator.function(*samples, **kwargs)
         results = _as_tuple(returned)
         kinds = result_types(operator, entries, results, types, attributes)
-        replaced = self.replacements.get(operator.op_type)
-        function = (
-            operator.function
-            if replaced is None
-            else tried_replacement(operator.op_type, node, replaced, results, samples, kwargs)
-        )
-        dynamic = any(entry is not None and entry.node is not None for entry in entries)
-        if not dynamic or operator.op_type in SHAPE_ONLY:
+        if operator.op_type in SHAPE_ONLY or all(entry is None or entry.node is None for entry in entries):
             return [
                 self._held(self.constant_entry(result, dtype), node)
                 for result, dtype in zip(results, kinds, strict=True)
             ]
-        if replaced is not None:
-            self.replaced[operator.op_type] = self.replaced.get(operator.op_type, 0) + 1
+        function = self._function(operator, node, results, samples, kwargs)
         label = next(filter(None, names), node.op_type)
         inputs = [
             self.fx_of(entries[arg.index], self._input_name(node, arg.index) if own else f"{label}.{arg.index}")  # type: ignore[arg-type] # a slot has an entry
@@ -332,20 +324,33 @@ class Builder:
             key: self.fx_of(self.constant_entry(value), f"{label}.{key}") if isinstance(value, Tensor) else value
             for key, value in kwargs.items()
         }
-        call = self.graph.create_node("call_function", function, tuple(inputs), settings, name=identifier(label))
         reached = any(entry is not None and entry.differentiable for entry in entries)
-        passes = reached and not cuts_gradient(operator, attributes)
         return self.emitted(
-            call,
+            self.graph.create_node("call_function", function, tuple(inputs), settings, name=identifier(label)),
             results,
             kinds,
             names,
             node,
             operator.op_type,
-            differentiable=passes,
+            differentiable=reached and not cuts_gradient(operator, attributes),
             indexed=isinstance(returned, tuple),
             cuts=operator.cuts,
         )
+
+    def _function(
+        self,
+        operator: Operator,
+        node: ir.Node,
+        results: Sequence[Tensor],
+        samples: Sequence[Any],
+        settings: dict[str, Any],
+    ) -> Callable[..., Any]:
+        """Return what computes an operator: the table's function, or what the user has given instead."""
+        given = self.replacements.get(operator.op_type)
+        if given is None:
+            return operator.function
+        self.replaced[operator.op_type] = self.replaced.get(operator.op_type, 0) + 1
+        return tried_replacement(operator.op_type, node, given, results, samples, settings)
 
     def _handed_over(self, operator: Operator, entries: Sequence[Entry | None], node: ir.Node) -> list[Entry | None]:
         """Convert carried integers where an operator takes none; where it does, the integers beside them."""
