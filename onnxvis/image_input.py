@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -144,14 +144,33 @@ def _settled(base: Preprocess, layout: str, given: Mapping[str, Any]) -> Preproc
     return dataclasses.replace(preprocess, **given, source=f"{', '.join(given)} given{rest}")
 
 
+def refuse_integers_alone(model: Model, names: Collection[str]) -> None:
+    """Refuse a target that depends on no float input, before anybody is asked for its sizes.
+
+    Args:
+        model: The model.
+        names: The inputs that the target depends on.
+
+    Raises:
+        InputError: None of them holds floats.
+    """
+    needed = [spec for spec in model.inputs if spec.name in names]
+    if needed and not any(spec.is_float for spec in needed):
+        raise _nothing_to_move(", ".join(map(str, needed)))
+
+
+def _nothing_to_move(listed: str) -> InputError:
+    message = (
+        f"All inputs that the target depends on hold integers or one number: {listed}. No gradient moves these. Of a "
+        "model of tokens export the part behind the embedding, whose input is floats."
+    )
+    return InputError(message, inputs=listed)
+
+
 def _chosen(model: Model, shapes: Mapping[str, tuple[int, ...]], wrt: str | None, layout: str | None) -> str:
     floats = [spec.name for spec in model.inputs if spec.is_float and shapes.get(spec.name)]
     if not floats:
-        listed = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
-        message = (
-            f"All inputs that the target depends on hold integers or one number: {listed}. No gradient moves these."
-        )
-        raise InputError(message, inputs=dict(shapes))
+        raise _nothing_to_move(", ".join(f"{name!r} {shape}" for name, shape in shapes.items()))
     if wrt is not None:
         if wrt not in shapes:
             message = f"The target depends on no input {wrt!r}; it depends on {', '.join(map(repr, shapes)) or 'none'}."

@@ -14,7 +14,7 @@ from torch import Tensor
 from onnxvis.backprop import replace_backward
 from onnxvis.errors import FilterError, NothingReplacedError, SettingError
 from onnxvis.graph import inputs_of
-from onnxvis.image_input import ImageInput, find_image_input
+from onnxvis.image_input import ImageInput, find_image_input, refuse_integers_alone
 from onnxvis.losses import ActivationMaximization, Goal, Neuron, Objective, Scene, neuron_position
 from onnxvis.lower import lower
 from onnxvis.model import Model
@@ -262,6 +262,7 @@ def _shapes(model: Model, recipe: Recipe, tensors: Sequence[str]) -> dict[str, t
     """Return the shapes of the inputs that some tensors are computed from."""
     values = inputs_of(model.ir.graph, [model.values[tensor] for tensor in tensors])
     needed = [str(value.name) for value in values]
+    refuse_integers_alone(model, needed)
     given = {name: tuple(shape) for name, shape in (recipe.input_shapes or {}).items()}
     if recipe.size is not None:
         wrt = [name for name in recipe.optimized if name is not None]

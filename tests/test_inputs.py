@@ -359,7 +359,7 @@ def test_a_loss_may_need_an_input_of_its_own() -> None:
 def test_models_without_float_inputs_say_so() -> None:
     text = """<ir_version: 8, opset_import: ["": 17]> net (uint8[1, 3, 4, 4] x) => (float[1, 3, 4, 4] y)
     { y = Cast <to = 1> (x) }"""
-    with pytest.raises(InputError, match="hold integers or one number: 'x'"):
+    with pytest.raises(InputError, match="hold integers or one number: '?x"):
         visualize(parsed(text), filter=1, channel_axis=1)
 
 
@@ -458,3 +458,13 @@ def test_a_mask_is_held_at_one_and_the_output_says_so() -> None:
     assert any("held at one: attention_mask" in note for note in result.notes)
     assert any("held at zero: kind" in note for note in result.notes)
     assert result.activation != 0
+
+
+def test_a_model_of_tokens_alone_says_so_before_it_asks_for_sizes() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]> net (int64[N, L] ids) => (float[N, L, 4] y)
+    <float[8, 4] table> { y = Gather (table, ids) }
+    """
+    table = np.ones((8, 4), np.float32)
+    with pytest.raises(InputError, match="hold integers or one number.*export the part behind the embedding"):
+        visualize(parsed(text.replace("<float[8, 4] table>", ""), table=table), steps=1)
