@@ -31,6 +31,8 @@ _LARGE = 64 << 10
 """Bytes from which on weights are handed over beside the model: with all of them in it, it could be too large."""
 _OLDEST_OPSET = 7
 """onnxruntime promises nothing before."""
+_ROUNDED_BY_THREAD = frozenset({"DynamicQuantizeLSTM"})
+"""onnxruntime quantizes each thread's part of a batch by itself: what it computes is up to the number of threads."""
 _CAST_SUFFIX = "/visible"
 _INVISIBLE = {
     dtype.name: ir.DataType.INT8 if dtype.is_integer() else ir.DataType.FLOAT
@@ -191,6 +193,8 @@ def _declared(proto: onnx.ModelProto) -> int:
 def _onnxruntime(proto: onnx.ModelProto, weights: Weights) -> _Session:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
+    if any(node.op_type in _ROUNDED_BY_THREAD for node in proto.graph.node):
+        options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     handed = [_handed(tensor) for tensor in weights.values()]
     options.add_external_initializers(list(weights), handed)

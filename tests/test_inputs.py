@@ -359,7 +359,7 @@ def test_a_loss_may_need_an_input_of_its_own() -> None:
 def test_models_without_float_inputs_say_so() -> None:
     text = """<ir_version: 8, opset_import: ["": 17]> net (uint8[1, 3, 4, 4] x) => (float[1, 3, 4, 4] y)
     { y = Cast <to = 1> (x) }"""
-    with pytest.raises(InputError, match="hold integers or one number: '?x"):
+    with pytest.raises(InputError, match="hold integers or one number: x"):
         visualize(parsed(text), filter=1, channel_axis=1)
 
 
@@ -466,5 +466,5 @@ def test_a_model_of_tokens_alone_says_so_before_it_asks_for_sizes() -> None:
     <float[8, 4] table> { y = Gather (table, ids) }
     """
     table = np.ones((8, 4), np.float32)
-    with pytest.raises(InputError, match="hold integers or one number.*export the part behind the embedding"):
+    with pytest.raises(InputError, match="export the part behind the embedding"):
         visualize(parsed(text.replace("<float[8, 4] table>", ""), table=table), steps=1)

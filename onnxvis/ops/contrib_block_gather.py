@@ -56,7 +56,8 @@ def gather_block_quantized(
         scale = scales.index_select(gather_axis, places)
         zero_points = None if zero_points is None else zero_points.index_select(gather_axis, places)
     size = 0 if is_along_blocks else block_size
-    found = dequantized(values, *(along(parameter, values, quantize_axis, size) for parameter in (scale, zero_points)))
+    of_values = along(scale, values, quantize_axis, size)
+    found = dequantized(values, of_values, along(zero_points, values, quantize_axis, size))
     shape = [-1 if axis == gather_axis else 1 for axis in range(data.ndim)]
     found = torch.where(is_inside.reshape(shape), found, torch.zeros_like(found))
     return found.reshape(*data.shape[:gather_axis], *indices.shape, *found.shape[gather_axis + 1 :])

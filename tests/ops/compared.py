@@ -37,7 +37,7 @@ _TOLERANCE = {"float64": 1e-6, "float32": 2e-3}
 _FORWARD = 2e-5
 _SMALLEST = 0.05
 """A result below this, of inputs of about 1, is a difference of larger numbers."""
-_REFUSALS = (ort_errors.NotImplemented, ort_errors.InvalidGraph, ort_errors.Fail)
+_REFUSALS = (ort_errors.NotImplemented, ort_errors.InvalidGraph, ort_errors.Fail, ort_errors.RuntimeException)
 
 
 @dataclass(frozen=True)
