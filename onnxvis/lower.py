@@ -107,8 +107,9 @@ def _check_given(model: Model, constants: Mapping[str, Any], precision: str) -> 
         if inputs[name].dtype not in ir.DataType.__members__ or declared is None:
             continue
         shape = np.shape(value)
+        # A batch may be larger than the file says, as for the other inputs.
         fits = len(declared) == len(shape) and all(
-            not isinstance(dim, int) or dim == size for dim, size in zip(declared, shape, strict=True)
+            not isinstance(dim, int) or dim == size for dim, size in zip(declared[1:], shape[1:], strict=True)
         )
         if not fits:
             message = f"Input {name!r} of {model.name} cannot be of shape {shape}: the file says {inputs[name]}."

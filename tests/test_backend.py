@@ -246,7 +246,7 @@ def test_the_standard_domain_has_two_names(domain: str) -> None:
 
 def test_a_node_of_another_domain_has_its_newest_meaning() -> None:
     # Version 1 has no default_tensor, and knows strings only.
-    attributes = {
+    attributes: dict[str, Any] = {
         "keys_tensor": helper.make_tensor("k", onnx.TensorProto.INT64, [2], [1, 2]),
         "values_tensor": helper.make_tensor("v", onnx.TensorProto.FLOAT, [2], [10, 20]),
         "default_tensor": helper.make_tensor("d", onnx.TensorProto.FLOAT, [1], [-1]),
