@@ -404,6 +404,7 @@ class Builder:
                 )
             passes = differentiable and result.is_floating_point() and index not in cuts
             source.meta = described(node.name or "", op_type, f"{self.prefix}{name}", result, differentiable=passes)
+            source.meta["integers"] = dtype.is_integer()
             if not call.meta and name:
                 call.meta = dict(source.meta)
             entries.append(Entry(result, source, passes, dtype))

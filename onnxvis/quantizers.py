@@ -8,7 +8,7 @@ quantizers is compared at the same inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,28 +19,28 @@ from onnxvis.network import Network
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-_NEAREST = frozenset({"QuantizeLinear", "Round"})
-_OTHERS = frozenset({"DynamicQuantizeLinear", "QGemm", "Resize", "Upsample"})
+_OF_ONE_INPUT = frozenset({"QuantizeLinear", "Resize", "Round", "Upsample"})
+"""What they return rises with their first input, so that a little more and a little less of it enclose all ties."""
+_OTHERS = frozenset({"DynamicQuantizeLinear", "QGemm"})
 _OTHER_FAMILY = "QLinear"
-_ROUNDING_OF_INTEGERS = frozenset({"DynamicQuantizeLinear", "Resize", "Upsample"})
 _FEW = 0.02
 """Share of the elements that may be a step off where the number before rounding is not known."""
 
 
-def quantizers_of(network: Network, quantized: Mapping[str, bool]) -> list[str]:
+def quantizers_of(network: Network, tensors: Container[str]) -> list[str]:
     """Return the tensors that a quantizer makes, by ONNX name, as far as a network computes them.
 
     Args:
         network: A lowered network.
-        quantized: By tensor name, whether it holds integers.
+        tensors: Those that the reference can show.
     """
-    found = {str(node.meta["onnx_value"]): str(node.meta["onnx_op"]) for node in network.graph.nodes if _rounds(node)}
-    # A resized float and the scale of DynamicQuantizeLinear are none; outside the standard the type is not known.
-    return [
-        name
-        for name, op_type in found.items()
-        if name in quantized and (quantized[name] or op_type not in _ROUNDING_OF_INTEGERS)
+    # A resized float and the scale of DynamicQuantizeLinear are none.
+    names = [
+        str(node.meta["onnx_value"])
+        for node in network.graph.nodes
+        if _rounds(node) and (node.meta.get("integers") or node.meta["onnx_op"] == "Round")
     ]
+    return [name for name in dict.fromkeys(names) if name in tensors]
 
 
 def run_in_pieces(
@@ -66,7 +66,7 @@ def run_in_pieces(
 
 def _rounds(node: fx.Node) -> bool:
     op_type = str(node.meta.get("onnx_op", ""))
-    return op_type in _NEAREST | _OTHERS or op_type.startswith(_OTHER_FAMILY)
+    return op_type in _OF_ONE_INPUT | _OTHERS or op_type.startswith(_OTHER_FAMILY)
 
 
 class _Pieces(fx.Interpreter):
@@ -96,7 +96,7 @@ class _Pieces(fx.Interpreter):
 
     def _are_ties(self, n: fx.Node, wanted: Tensor, difference: Tensor) -> bool:
         """Tell whether floats that differ by no more than the reach explain all differences."""
-        if n.op != "call_function" or n.meta["onnx_op"] not in _NEAREST:
+        if n.op != "call_function" or n.meta["onnx_op"] not in _OF_ONE_INPUT:
             return bool((difference.abs() <= 1).all()) and float((difference != 0).double().mean()) <= _FEW
         (x, *others), settings = self.fetch_args_kwargs_from_env(n)
         reach = self.reach * x.abs().max()

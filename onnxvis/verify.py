@@ -206,7 +206,7 @@ def compare(
     comparisons = _comparisons(model, _computed(network, names, feeds), oracle.run(feeds), names)
     flips: dict[str, int] = {}
     first = _first_over(comparisons, limit)
-    quantizers = quantizers_of(network, _quantized(model)) if first else []
+    quantizers = quantizers_of(network, model.values) if first else []
     if quantizers:
         pieces = Oracle(model, list(dict.fromkeys([*names, *quantizers])))
         wanted = pieces.run(feeds)
@@ -235,11 +235,6 @@ def _comparisons(model: Model, found: Arrays, wanted: Arrays, names: Sequence[st
 def _first_over(comparisons: Sequence[Comparison], limit: float) -> str | None:
     # Written so that NaN, where only one side has it, counts as a disagreement.
     return next((item.name for item in comparisons if not item.max_rel_error <= limit), None)
-
-
-def _quantized(model: Model) -> dict[str, bool]:
-    """Tell of each tensor of the main graph whether it holds integers."""
-    return {name: not model.spec(value).is_float for name, value in model.values.items()}
 
 
 def require(model: Model, report: Verification, input_shapes: InputShapes | None, feeds: Arrays) -> None:

@@ -63,7 +63,7 @@ def test_what_differs_between_quantizers_is_found() -> None:
 def pieces(given: dict[str, np.ndarray], x: np.ndarray) -> tuple[dict[str, int], str | None]:
     """Run the model with these numbers behind its first quantizer: flips, and the first one that is wrong."""
     network = lower(load(onnx.parser.parse_model(TIES)))
-    assert quantizers_of(network, {"fine": True, "coarse": True, "y": False}) == ["fine", "coarse"]
+    assert quantizers_of(network, ["fine", "coarse", "y"]) == ["fine", "coarse"]
     _, flips, wrong = run_in_pieces(network, [torch.from_numpy(x)], given, 1e-5)
     return flips, wrong
 
@@ -92,3 +92,24 @@ def test_another_rounding_is_found(wrongly: Callable[[torch.Tensor], torch.Tenso
     report = compare(model, lower(model, replacements={"Round": wrongly}), ["y"], {"x": x})
     assert not report.ok
     assert report.first_divergence == "r"
+
+
+def test_resized_integers_that_lie_on_a_whole_number_may_go_either_way() -> None:
+    text = f"""
+    <ir_version: 8, opset_import: ["": 17]> net (float[1, 1, 4, 4] x) => (float[1, 1, N, M] y)
+    <float step = {{{STEP}}}, uint8 zero = {{0}}, float[4] scales = {{1.0, 1.0, 3.0, 3.0}}>
+    {{
+        fine = QuantizeLinear (x, step, zero)
+        large = Resize <mode = "linear"> (fine, , scales)
+        y = DequantizeLinear (large, step, zero)
+    }}
+    """
+    x = image()[:, :1, :4, :4]
+    network = lower(load(onnx.parser.parse_model(text)), ["large"])
+    whole = network(torch.from_numpy(x)).detach().numpy()
+    # The middle one of three is the element itself: a sum that falls just short of it is cut off to the one below.
+    below, off = whole.copy(), whole.copy()
+    below[0, 0, 1::3, 1::3] -= below[0, 0, 1::3, 1::3] > 0
+    off[0, 0, 0, 0] += 2
+    for given, wrong in ((below, None), (off, "large")):
+        assert run_in_pieces(network, [torch.from_numpy(x)], {"large": given}, 1e-5)[2] == wrong
