@@ -32,7 +32,7 @@ _IMAGE_RANK = 4
 _FIRST_SPATIAL_AXIS = 2
 
 
-@operator("Resize", since=11, carries=True)
+@operator("Resize", since=11)
 def resize(
     X: Tensor,
     roi: Floats | None = None,
@@ -61,20 +61,20 @@ def resize(
     return _whole(_extrapolate(_resample(X, plan, method), plan, method, extrapolation_value), input_types)
 
 
-@operator("Resize", since=10, carries=True)
+@operator("Resize", since=10)
 def resize_10(X: Tensor, scales: Floats, *, mode: str = "nearest", input_types: Types = ()) -> Tensor:
     """Resize all axes; the coordinates are asymmetric."""
     return upsample(X, scales, mode=mode, input_types=input_types)
 
 
-@operator("Upsample", since=7, carries=True)
+@operator("Upsample", since=7)
 def upsample(X: Tensor, scales: Floats, *, mode: str = "nearest", input_types: Types = ()) -> Tensor:
     """Resize all axes; the coordinates are asymmetric."""
     plan = _plan(tuple(X.shape), None, scales, None, "stretch")
     return _whole(_resample(X, plan, Method("linear" if mode == "bilinear" else mode)), input_types)
 
 
-@operator("Upsample", carries=True)
+@operator("Upsample")
 def upsample_1(
     X: Tensor, *, height_scale: float, mode: str = "nearest", width_scale: float, input_types: Types = ()
 ) -> Tensor:
