@@ -22,6 +22,7 @@ import torch
 import onnxvis
 
 _ROUNDS = 20
+_STEPS = 256
 
 
 def command(model: str, node: str, filters: str, output: Path) -> float:
@@ -57,7 +58,7 @@ def main() -> None:
         alone = statistics.median(command(model, node, str(index), where / f"{index}.png") for index in chosen)
         step = bare_step(model, node)
         batch = statistics.median([first, command(model, node, f"0-{count - 1}", where / "second")])
-    bare = step * onnxvis.Recipe.steps * count
+    bare = step * _STEPS * count
     print(f"{count} filters of {node}, {count - len(alive)} of them dead, {torch.get_num_threads()} threads")
     print(f"  one command {batch:.1f} s; {count} single commands {alone * count:.1f} s ({alone:.2f} s each)")
     print(f"  bare passes {bare:.1f} s ({1000 * step:.2f} ms each)")

@@ -10,8 +10,8 @@ from PIL import Image
 from onnxvis.figures import enlarged
 from onnxvis.sheets import captioned
 
-SUFFIXES = (".gif", ".webp")
-"""What the name of an animation may end in."""
+SUFFIXES = (".gif", ".webp", ".png", ".apng")
+"""What the name of an animation may end in; an animated PNG has either of the last two."""
 _HOLD = 2.0
 """Seconds for which the last frame is shown in addition."""
 _LEAST_DURATION = 0.02
@@ -27,12 +27,13 @@ _QUALITY = 88
 def animation_bytes(
     frames: Sequence[Image.Image], labels: Sequence[str], suffix: str = ".gif", *, seconds: float = 4.0
 ) -> bytes:
-    """Encode frames as an animated GIF or WebP that starts over when it has ended.
+    """Encode frames as an animated GIF, WebP or PNG that starts over when it has ended.
 
-    Small frames are enlarged by a whole factor. The last one is held for two seconds more.
+    Small frames are enlarged by a whole factor. The last one is held for two seconds more. A PNG keeps every pixel as
+    it is and is the largest, a WebP is the smallest.
 
     Args:
-        frames: RGB or grey pictures of one size, at least one.
+        frames: Pictures of one size, at least one.
         labels: One for each frame, such as "step 32", in a strip under it.
         suffix: One of `SUFFIXES`, in upper or lower case.
         seconds: How long all frames play, up to the last.
@@ -45,33 +46,26 @@ def animation_bytes(
         sizes = sorted({frame.size for frame in frames})
         message = f"an animation needs frames of one size with one label each, not {sizes} with {len(labels)} labels"
         raise ValueError(message)
-    pictures = [
-        captioned(enlarged(frame), label, least_width=_LEAST_WIDTH) for frame, label in zip(frames, labels, strict=True)
-    ]
+    pictures = captioned([enlarged(frame) for frame in frames], labels, least_width=_LEAST_WIDTH)
     duration = max(_LEAST_DURATION, seconds / len(frames))
     # Seconds to milliseconds, in whole hundredths of a second, which is all that a GIF knows.
     durations = [round(100 * each) * 10 for each in [duration] * (len(frames) - 1) + [duration + _HOLD]]
     match suffix.lower():
         case ".gif":
-            return _gif(pictures, durations)
+            # One palette for all is farther from every frame, and flickers as much.
+            rounded = [picture.point(_ROUNDED * 3) for picture in pictures]
+            own = [picture.quantize(_COLORS, method=Image.Quantize.MEDIANCUT) for picture in rounded]
+            return _encoded(own, durations, "GIF", optimize=False)
         case ".webp":
-            return _webp(pictures, durations)
+            return _encoded(pictures, durations, "WEBP", quality=_QUALITY)
+        case ".png" | ".apng":
+            return _encoded(pictures, durations, "PNG")
     message = f"an animation is one of {SUFFIXES}, not {suffix!r}"
     raise ValueError(message)
 
 
-def _gif(pictures: Sequence[Image.Image], durations: Sequence[int]) -> bytes:
-    """Encode each frame with its own palette: one for all is farther from every frame, and flickers as much."""
-    first, *others = (
-        picture.point(_ROUNDED * 3).quantize(_COLORS, method=Image.Quantize.MEDIANCUT) for picture in pictures
-    )
-    buffer = io.BytesIO()
-    first.save(buffer, "GIF", save_all=True, append_images=others, duration=list(durations), loop=0, optimize=False)
-    return buffer.getvalue()
-
-
-def _webp(pictures: Sequence[Image.Image], durations: Sequence[int]) -> bytes:
+def _encoded(pictures: Sequence[Image.Image], durations: Sequence[int], kind: str, **settings: int | bool) -> bytes:
     first, *others = pictures
     buffer = io.BytesIO()
-    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=list(durations), loop=0, quality=_QUALITY)
+    first.save(buffer, kind, save_all=True, append_images=others, duration=list(durations), loop=0, **settings)
     return buffer.getvalue()

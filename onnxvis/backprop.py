@@ -5,6 +5,7 @@ A gate after a rectifier returns its result and decides what becomes of the grad
 
     guided      max(g, 0) [y > 0] f'(x); without [y > 0] where f is smooth, and has no side where it is off
     deconvnet   max(g, 0)
+    relaxed     g: a way into units that are silent, whose gradient is zero
 
 Sources: Springenberg et al. 2015, https://arxiv.org/abs/1412.6806; Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901.
 Any other replacement, for any operator, is a function given to `onnxvis.lower.lower`.
@@ -44,6 +45,11 @@ def deconvnet(x: Tensor, y: Tensor) -> Tensor:
     return _gated(_RectifiedGate, x, y.detach())
 
 
+def relaxed(x: Tensor, y: Tensor) -> Tensor:
+    """Return y; the gradient of x is g, as if y were x."""
+    return _gated(_OpenGate, x, y.detach())
+
+
 @dataclass(frozen=True)
 class Backprop:
     """A replaced backward pass of rectifiers.
@@ -64,6 +70,7 @@ BACKPROPS: Mapping[str, Backprop] = {
     "rectified": _DECONVNET,
     "relu": _DECONVNET,
     "deconv": _DECONVNET,
+    "relaxed": Backprop(relaxed, relaxed),
 }
 """By name; what follows "deconvnet" are names of keras-vis for the same."""
 
@@ -237,6 +244,24 @@ class _Exit(torch.autograd.Function):
 def _per_image(signs: Tensor, gradient: Tensor) -> Tensor:
     """Multiply by one sign for each image, or by one for all."""
     return gradient * signs.reshape([*signs.shape, *[1] * (gradient.ndim - signs.ndim)]).to(gradient.dtype)
+
+
+class _OpenGate(torch.autograd.Function):
+    """(source, y) -> y, with the gradient g for the source."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(source: Tensor, y: Tensor) -> Tensor:  # noqa: ARG004 - it receives the gradient
+        return y.detach()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004 - torch's signature
+        return gradient, None
 
 
 def _gated(gate: type[torch.autograd.Function], *tensors: Tensor) -> Tensor:

@@ -5,42 +5,33 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
-import re
 import sys
 import time
 from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from onnxvis import options, report
-from onnxvis.callbacks import ANIMATIONS, Animation
-from onnxvis.errors import OnnxvisError, SettingError
-from onnxvis.folder import PictureFolder
-from onnxvis.maximize import Callback
+from onnxvis.commands import INTERRUPTED, Command
+from onnxvis.errors import OnnxvisError
 from onnxvis.model import NodeSpec, load
-from onnxvis.prepare import Prepared, prepare
 from onnxvis.recipe import Recipe
-from onnxvis.render import check_writable, write_file
+from onnxvis.render import check_writable
 from onnxvis.replay import replay as replayed
 from onnxvis.requests import (
     filters_of,
     goal_of,
     inputs_of,
+    judge_of,
     neuron_of,
     numbers_of,
     recipe_of,
     size_of,
+    variation_of,
     wrt_of,
 )
-from onnxvis.result import SUFFIXES, Result, VisualizationInterrupted, check_written
-
-INTERRUPTED = 130
-"""The exit status of a command that Ctrl-C ended: 128 + SIGINT."""
-
-_LONGEST_NAME = 100
-"""Letters of a file's default name; file systems stop at 255 bytes."""
+from onnxvis.result import SUFFIXES, check_written
 
 app = typer.Typer(
     add_completion=True,
@@ -108,11 +99,19 @@ def visualize(
     token: options.Token = None,
     minimize: options.Minimize = False,
     reach: options.Reach = None,
-    steps: options.Steps = Recipe.steps,
-    learning_rate: options.LearningRate = Recipe.learning_rate,
+    preset: options.Preset = Recipe.preset,
+    objective: options.Objective = None,
+    direction: options.Direction = None,
+    steps: options.Steps = None,
+    learning_rate: options.LearningRate = None,
     patience: options.Patience = None,
     seed: options.Seed = Recipe.seed,
     seed_image: options.SeedImage = None,
+    near: options.Near = None,
+    near_weight: options.NearWeight = Recipe.near_weight,
+    seeds: options.Seeds = None,
+    diversity: options.Diversity = None,
+    interpolate: options.Interpolate = None,
     size: options.Size = None,
     preprocess: options.Preprocess = None,
     range_: options.Range = None,
@@ -125,15 +124,22 @@ def visualize(
     channel_axis: options.ChannelAxis = None,
     logits: options.Logits = Recipe.logits,
     parameterization: options.Parameterization = None,
+    spectrum: options.Spectrum = None,
     jitter: options.Jitter = None,
-    tv_weight: options.TvWeight = Recipe.tv_weight,
+    views: options.Views = None,
+    tv_weight: options.TvWeight = None,
     tv_beta: options.TvBeta = Recipe.tv_beta,
-    lp_weight: options.LpWeight = Recipe.lp_weight,
+    lp_weight: options.LpWeight = None,
     lp_p: options.LpP = Recipe.lp_p,
     backprop: options.Backprop = None,
     gradient_modifier: options.GradientModifier = None,
+    transparency: options.Transparency = None,
+    images: options.Images = None,
+    judge: options.Judge = None,
+    judge_preprocess: options.JudgePreprocess = None,
     batch: options.Batch = None,
     animation: options.Animation = None,
+    strip: options.Strip = None,
     history: options.History = None,
     precision: options.Precision = Recipe.precision,
     device: options.Device = "auto",
@@ -158,6 +164,13 @@ def visualize(
         "std": numbers_of("--std", std),
         "bgr": bgr,
         "layout": None if layout is None else layout.upper(),
+        "preset": preset,
+        "objective": objective,
+        "direction": None if direction is None else str(direction),
+        "near": near,
+        "near_weight": near_weight,
+        "views": views,
+        "transparency": transparency,
         "tv_weight": tv_weight,
         "tv_beta": tv_beta,
         "lp_weight": lp_weight,
@@ -170,9 +183,18 @@ def visualize(
         "seed": seed,
         "precision": precision,
     }
-    recipe = recipe_of(settings, parameterization, jitter)
-    command = _Command(output, seed_image, device, animation, history, verbose=verbose, quiet=quiet)
-    _exit(lambda: command.many(model, recipe, pictures, batch) if pictures else command.one(model, recipe))
+    recipe = recipe_of(settings, parameterization, jitter, spectrum)
+    variation = variation_of(seeds, diversity, interpolate, reach)
+    given = {
+        "seed_image": seed_image,
+        "device": device,
+        "images": images,
+        "judge": judge_of(judge, judge_preprocess),
+    }
+    command = Command(output, given, animation, strip, history, verbose=verbose, quiet=quiet)
+    if pictures or variation:
+        _exit(lambda: command.many(model, recipe, pictures, variation, batch))
+    _exit(lambda: command.one(model, recipe))
 
 
 @app.command()
@@ -215,113 +237,6 @@ def _exit(run: Any) -> None:
         report.error("interrupted before there was anything to write")
         status = INTERRUPTED
     raise typer.Exit(status)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Command:
-    """One call of `onnxvis visualize`: where things go, and what is said."""
-
-    output: Path | None
-    seed_image: Path | None
-    device: str
-    animation: Path | None
-    history: Path | None
-    verbose: bool
-    quiet: bool
-
-    def one(self, path: Path, recipe: Recipe) -> int:
-        """Make one picture."""
-        began = time.perf_counter()
-        if self.output is not None:
-            check_writable(self.output, SUFFIXES)
-        callbacks = self._callbacks()
-        prepared = prepare(load(path), recipe, seed_image=self.seed_image, device=self.device)
-        target = self.output or Path(_default_name(path, prepared) + ".png")
-        check_writable(target, SUFFIXES)
-        if not self.quiet:
-            report.facts(prepared)
-        try:
-            with report.progress(recipe.steps, shown=not self.quiet) as shown:
-                result = prepared.run([*shown, *callbacks])
-        except VisualizationInterrupted as interruption:
-            result = interruption.result
-        result.save(target)
-        # What counts is the file: it is read back.
-        check_written(result, target)
-        if self.history is not None:
-            write_file(self.history, (result.history_json() + "\n").encode())
-        self._print(result, target, time.perf_counter() - began)
-        return INTERRUPTED if result.interrupted else 0
-
-    def many(self, path: Path, recipe: Recipe, pictures: Any, batch: int | None) -> int:
-        """Make one picture for each filter, and a sheet of all."""
-        began = time.perf_counter()
-        if self.animation is not None or self.history is not None:
-            message = "--animation and --history are of one picture: name one filter, or several one by one."
-            raise SettingError(message)
-        prepared = prepare(load(path), recipe, pictures=pictures, seed_image=self.seed_image, device=self.device)
-        folder = PictureFolder(self.output or Path(_default_name(path, prepared, many=True)), prepared)
-        if not self.quiet:
-            report.facts(prepared)
-        size, count, interrupted = prepared.batch_size(batch), len(prepared.units.targets), False
-        try:
-            with report.progress(recipe.steps, shown=not self.quiet, batches=-(-count // size)) as shown:
-                for results in prepared.run_all(size, shown):
-                    for written, result in folder.add(results):
-                        self._print_one(written, result)
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            self._print_all(folder, time.perf_counter() - began, size)
-        if not folder.written:
-            message = (
-                "interrupted before there was anything to write" if interrupted else "there is no picture to write"
-            )
-            report.error(message)
-        return INTERRUPTED if interrupted else int(not folder.written)
-
-    def _callbacks(self) -> list[Callback]:
-        if self.history is not None:
-            check_writable(self.history, (".json",))
-        if self.animation is None:
-            return []
-        check_writable(self.animation, ANIMATIONS)
-        return [Animation(self.animation)]
-
-    def _print(self, result: Result, target: Path, seconds: float) -> None:
-        if self.quiet:
-            report.line(str(target))
-            return
-        extra = [path for path in (self.animation, self.history) if path is not None]
-        report.result(result, [*result.files(target), *extra], seconds)
-        if self.verbose and result.history:
-            report.losses(result)
-
-    def _print_one(self, written: Path, result: Result) -> None:
-        if self.quiet:
-            report.line(str(written))
-        else:
-            report.picture(result, written)
-
-    def _print_all(self, folder: PictureFolder, seconds: float, size: int) -> None:
-        sheet = folder.finish()
-        if self.quiet:
-            return
-        if folder.dead:
-            listed = ", ".join(map(str, folder.dead))
-            report.fact("dead", f"no gradient at any start, or not finite: filter {listed}")
-        if sheet is not None:
-            at_once = f"{size} at a time, " if size > 1 else ""
-            count = len(folder.written)
-            report.fact("wrote", f"{count} picture{'s' if count != 1 else ''} and {sheet} ({at_once}{seconds:.1f} s)")
-
-
-def _default_name(path: Path, prepared: Prepared, *, many: bool = False) -> str:
-    target = prepared.target
-    named = [] if many else target.labels or [str(index) for index in target.filters]
-    parts = [path.stem, target.name, *named]
-    name = "-".join(re.sub(r"[^\w.]+", "_", part).strip("_.") for part in parts)
-    return name[:_LONGEST_NAME]
 
 
 def _matches(spec: NodeSpec, pattern: str) -> bool:

@@ -6,6 +6,7 @@ The same numbers give the same pixels, whatever the user has set matplotlib to. 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,12 @@ Array = np.ndarray[Any, Any]
 _WIDTH, _HEIGHT, _DPI = 640, 360, 100
 _TITLE_LETTERS = 72
 _NAME_LETTERS = 28
+_NAME_OF_LOSS_LETTERS = 56
+_TOTAL = "total"
+_STEEP = 100
+"""How much larger than most the largest value of a curve is where a linear axis shows nothing of the others."""
+_LINEAR, _MOST_RATIO = 0.1, 1e6
+"""The part of the values that lie where a logarithmic axis is linear, around zero; and its largest ratio."""
 _MOST_PANELS = 8
 _PANEL_HEIGHT = 60
 _MOST_BARS = 40
@@ -44,7 +51,15 @@ _STYLE = {
 }
 
 
-def signal_plot(signal: Array, *, low: float, high: float, title: str = "", start: Array | None = None) -> Image.Image:
+def signal_plot(
+    signal: Array,
+    *,
+    low: float,
+    high: float,
+    title: str = "",
+    start: Array | None = None,
+    whole_range: bool = False,
+) -> Image.Image:
     """Draw each channel of a signal as a line above the samples; more than eight channels as a heat map.
 
     Args:
@@ -53,6 +68,8 @@ def signal_plot(signal: Array, *, low: float, high: float, title: str = "", star
         high: Greatest value.
         title: One line above the plot; what does not fit is cut off.
         start: What the signal was before the optimization, (C, L): a faint line behind it. Heat maps do not show it.
+        whole_range: Whether the axis has the whole range even where the signal uses little of it: plots that are
+            compared have one axis.
 
     Raises:
         ValueError: The signal or its start is not (C, L), or is empty.
@@ -61,7 +78,7 @@ def signal_plot(signal: Array, *, low: float, high: float, title: str = "", star
     if values.ndim != 2 or values.size == 0 or values.shape != before.shape:  # noqa: PLR2004 - (C, L)
         message = f"a signal and its start are (C, L), not {values.shape} and {before.shape}"
         raise ValueError(message)
-    limits = _limits(np.stack([values, before]), low, high)
+    limits = _limits(np.stack([values, before]), low, high, whole=whole_range)
     if len(values) > _MOST_PANELS:
         return _drawn(lambda figure: _draw_heat_map(figure, values, limits), title)
 
@@ -72,6 +89,7 @@ def signal_plot(signal: Array, *, low: float, high: float, title: str = "", star
             axes.plot(line, color=_LINE, marker=_marker(len(line)))
             axes.set_ylim(*limits)
         if len(values) > 1:
+            figure.supylabel("channel", fontsize=9)
             for channel, axes in enumerate(figure.axes):
                 axes.set_ylabel(f"{channel}", rotation=0, labelpad=8, va="center")
 
@@ -79,7 +97,13 @@ def signal_plot(signal: Array, *, low: float, high: float, title: str = "", star
 
 
 def features_plot(
-    features: Array, *, low: float, high: float, title: str = "", names: Sequence[str] | None = None
+    features: Array,
+    *,
+    low: float,
+    high: float,
+    title: str = "",
+    names: Sequence[str] | None = None,
+    whole_range: bool = False,
 ) -> Image.Image:
     """Draw each feature as a bar from the middle of its range; more than forty as thin lines without names.
 
@@ -89,6 +113,7 @@ def features_plot(
         high: Greatest value.
         title: One line above the plot; what does not fit is cut off.
         names: One name for each feature, drawn beside bars that then lie on their side.
+        whole_range: As in `signal_plot`.
 
     Raises:
         ValueError: The features are not (F,), there are none, or there is another number of names.
@@ -98,7 +123,7 @@ def features_plot(
         message = f"features are (F,) with one name for each, not {values.shape} with {names and len(names)} names"
         raise ValueError(message)
     middle = (low + high) / 2 if np.isfinite([low, high]).all() else 0.0
-    limits = _limits(np.append(values, middle), low, high)
+    limits = _limits(np.append(values, middle), low, high, whole=whole_range)
     if names is None or len(values) > _MOST_BARS:
         return _drawn(lambda figure: _draw_columns(figure, values, middle, limits), title)
     height = _FRAME_HEIGHT + len(values) * _BAR_HEIGHT
@@ -106,10 +131,12 @@ def features_plot(
 
 
 def history_plot(history: Mapping[str, Sequence[float]], title: str = "") -> Image.Image:
-    """Draw each loss of a run above the steps, on an axis of its own.
+    """Draw each loss of a run above the steps, on an axis of its own, with its first and last value; and their sum.
+
+    An axis is logarithmic (around zero linear) where most of a loss would lie flat on the bottom of a linear one.
 
     Args:
-        history: The values of each loss, by its name.
+        history: The weighted values of each loss before each step, by its name.
         title: One line above the plot; what does not fit is cut off.
 
     Raises:
@@ -118,14 +145,25 @@ def history_plot(history: Mapping[str, Sequence[float]], title: str = "") -> Ima
     if not history or not all(len(values) for values in history.values()):
         message = f"a history has at least one loss and one step, not { ({k: len(v) for k, v in history.items()}) }"
         raise ValueError(message)
+    curves = with_total({name: np.asarray(values, np.float64) for name, values in history.items()})
 
     def draw(figure: Figure) -> None:
-        panels = _panels(figure, (len(history), max(map(len, history.values()))), "step")
-        for axes, (name, values) in zip(panels, history.items(), strict=True):
-            axes.plot(np.asarray(values, dtype=np.float64), color=_LINE, marker=_marker(len(values)))
-            axes.set_title(_drawable(name, _TITLE_LETTERS), loc="left", fontsize=9, pad=3)
+        panels = _panels(figure, (len(curves), max(map(len, curves.values()))), "step")
+        for axes, (name, values) in zip(panels, curves.items(), strict=True):
+            axes.plot(values, color=_LINE, marker=_marker(len(values)))
+            _fit_scale(axes, values)
+            change = f"{values[0]:.4g} → {values[-1]:.4g}"
+            axes.set_title(_drawable(name, _NAME_OF_LOSS_LETTERS), loc="left", fontsize=9, pad=3)
+            axes.set_title(change, loc="right", fontsize=9, pad=3)
 
-    return _drawn(draw, title, _FRAME_HEIGHT + len(history) * (_PANEL_HEIGHT + 20))
+    return _drawn(draw, title, _FRAME_HEIGHT + len(curves) * (_PANEL_HEIGHT + 30))
+
+
+def with_total(curves: Mapping[str, Array]) -> dict[str, Array]:
+    """Add the sum of the losses, named "total", where there are several of one length, and none is called so."""
+    if len(curves) == 1 or _TOTAL in curves or len({len(values) for values in curves.values()}) > 1:
+        return dict(curves)
+    return {**curves, _TOTAL: np.sum(list(curves.values()), axis=0)}
 
 
 def enlarged(image: Image.Image, least: int = 224) -> Image.Image:
@@ -176,6 +214,33 @@ def _panels(figure: Figure, shape: tuple[int, ...], x_label: str) -> Sequence[Ax
     return panels
 
 
+def _fit_scale(axes: Axes, values: Array) -> None:
+    """Make the axis of a loss logarithmic where a few values are much larger than most; write its numbers plainly."""
+    sizes = np.abs(values[np.isfinite(values)])
+    usual, largest = (float(np.median(sizes)), float(sizes.max())) if sizes.size else (0.0, 0.0)
+    if usual > 0 and largest > _STEEP * usual:
+        small = float(np.quantile(sizes, _LINEAR))
+        axes.set_yscale("symlog", linthresh=max(small, largest / _MOST_RATIO))
+        axes.set_yticks(_decades(values[np.isfinite(values)]))
+        axes.minorticks_off()
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.6g}")
+    axes.margins(y=0.08)
+
+
+def _decades(values: Array) -> list[float]:
+    """Return the least and the greatest power of ten, or its negative, in the range of some values."""
+    least, most = float(values.min()), float(values.max())
+    return [_power(least, up=least > 0), _power(most, up=most < 0)]
+
+
+def _power(value: float, *, up: bool) -> float:
+    """Return the power of ten next to a value, of its sign: farther from zero or nearer to it; of 0, 0."""
+    if value == 0:
+        return 0.0
+    exponent = math.log10(abs(value))
+    return math.copysign(10.0 ** (math.ceil(exponent) if up else math.floor(exponent)), value)
+
+
 def _draw_heat_map(figure: Figure, values: Array, limits: tuple[float, float]) -> None:
     axes = figure.subplots()
     low, high = limits
@@ -223,8 +288,8 @@ def _marker(count: int) -> str:
     return "." if count <= _FEW_SAMPLES else ""
 
 
-def _limits(values: Array, low: float, high: float) -> tuple[float, float]:
-    """Return the range of an axis: what is allowed, or where the values use little of it, what they use; and a margin.
+def _limits(values: Array, low: float, high: float, *, whole: bool) -> tuple[float, float]:
+    """Return the range of an axis, and a margin: what is allowed, or where the values use little of it, what they use.
 
     Raises:
         ValueError: A value is infinite or NaN.
@@ -233,7 +298,7 @@ def _limits(values: Array, low: float, high: float) -> tuple[float, float]:
     if not np.isfinite([least, most]).all():
         message = f"only finite values can be drawn, not {least} to {most}"
         raise ValueError(message)
-    if np.isfinite([low, high]).all() and most - least >= _FLAT * (high - low):
+    if np.isfinite([low, high]).all() and (whole or most - least >= _FLAT * (high - low)):
         least, most = min(least, low), max(most, high)
     margin = 0.04 * (most - least) or max(1.0, abs(most)) / 2
     return least - margin, most + margin

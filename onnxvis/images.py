@@ -7,14 +7,15 @@ parameters only, and starts each image from the draws of its own generator.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from onnxvis.colors import RGB_CHANNELS, natural_color_matrix
+from onnxvis.amplitudes import counts, decaying
+from onnxvis.colors import Colors, as_colors, color_matrix, mixed, unmixed
 from onnxvis.errors import InputError
 
 # A seed image is kept this far from 0 and 1, where the logit is infinite: less than half a step of 8 bits.
@@ -71,8 +72,8 @@ class Pixel:
     ) -> tuple[Tensor, ...]:
         """Give the logits of the seed image, or white noise; see `Parameterization.start`."""
         if seed_image is not None:
-            return (_seed_logits(seed_image, shape) * contrast,)
-        return (_normal(shape, generators) * self.std * contrast,)
+            return (seed_logits(seed_image, shape) * contrast,)
+        return (normal(shape, generators) * self.std * contrast,)
 
     def render(self, parameters: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
         """Compute the images, (N, C, H, W) in [0, 1]; see `Parameterization.render`."""
@@ -94,11 +95,17 @@ class Fourier:
             holds back the fine patterns that only the optimized network sees.
         std: Standard deviation of the starting logits.
         decorrelate: Whether images of three channels are RGB and get the colors of natural images.
+        colors: Their color matrix, as `onnxvis.colors` tells; None: that of natural images.
     """
 
     decay: float = 1.25
     std: float = 0.05
     decorrelate: bool = True
+    colors: Colors | None = None
+
+    def __post_init__(self) -> None:
+        """Read the color matrix as plain numbers."""
+        object.__setattr__(self, "colors", as_colors(self.colors))
 
     def start(
         self,
@@ -111,37 +118,47 @@ class Fourier:
         """Give the coefficients of the seed image, or of noise; see `Parameterization.start`."""
         if seed_image is None:
             half = (*shape[:-1], shape[-1] // 2 + 1, 2)
-            return (_normal(half, generators) * self.std * contrast,)
-        logits = _seed_logits(seed_image, shape) * contrast
-        if self._colored(shape):
-            logits = (torch.linalg.inv(_color_matrix(logits.device)) @ logits.flatten(2)).view(shape)
-        coefficients = torch.fft.rfftn(logits, dim=_spatial_axes(shape), norm="ortho")
+            return (normal(half, generators) * self.std * contrast,)
+        logits = seed_logits(seed_image, shape) * contrast
+        channels = unmixed(self._color_matrix(shape, logits.device), logits)
+        coefficients = torch.fft.rfftn(channels, dim=spatial_axes(shape), norm="ortho")
         return (torch.view_as_real(coefficients) / _amplitudes(shape[2:], self.decay, logits.device),)
 
     def render(self, parameters: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
         """Compute the images, (N, C, H, W) in [0, 1]; see `Parameterization.render`."""
         (coefficients,) = parameters
-        if self._colored(shape):
-            # Colors may be mixed before the transform, which is linear; here the data lie contiguous.
-            mixed = _color_matrix(coefficients.device) @ coefficients.flatten(2)
-            coefficients = mixed.view(coefficients.shape)
+        # Colors may be mixed before the transform, which is linear; here the data lie contiguous.
+        coefficients = mixed(self._color_matrix(shape, coefficients.device), coefficients)
         spectrum = torch.view_as_complex(coefficients * _amplitudes(shape[2:], self.decay, coefficients.device))
-        return torch.sigmoid(torch.fft.irfftn(spectrum, s=shape[2:], dim=_spatial_axes(shape), norm="ortho"))
+        return torch.sigmoid(torch.fft.irfftn(spectrum, s=shape[2:], dim=spatial_axes(shape), norm="ortho"))
 
-    def _colored(self, shape: tuple[int, ...]) -> bool:
-        return self.decorrelate and shape[1] == RGB_CHANNELS
+    def _color_matrix(self, shape: tuple[int, ...], device: torch.device) -> Tensor | None:
+        return color_matrix(shape[1], device, decorrelate=self.decorrelate, colors=self.colors)
 
 
-def _normal(shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> Tensor:
-    """Draw each image from its own generator."""
+def normal(shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> Tensor:
+    """Draw normal parameters of unit variance, those of each image from its own generator."""
+    return _drawn(torch.randn, shape, generators)
+
+
+def uniform(shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> Tensor:
+    """Draw parameters between 0 and 1, those of each image from its own generator."""
+    return _drawn(torch.rand, shape, generators)
+
+
+def _drawn(draw: Callable[..., Tensor], shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> Tensor:
     if len(generators) != shape[0]:
         message = f"{shape[0]} images need as many generators, got {len(generators)}"
         raise ValueError(message)
-    return torch.stack([torch.randn(shape[1:], generator=generator) for generator in generators])
+    return torch.stack([draw(shape[1:], generator=generator) for generator in generators])
 
 
-def _seed_logits(seed_image: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Invert the sigmoid of the seed image, repeated for each image of the batch."""
+def seed_logits(seed_image: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Invert the sigmoid of the seed image, repeated for each image of the batch.
+
+    Raises:
+        InputError: The seed image does not have the shape of the images, or values outside [0, 1].
+    """
     if tuple(seed_image.shape) not in {shape, shape[1:]}:
         message = f"The seed image has shape {tuple(seed_image.shape)}, the images have {shape}: resize it first."
         raise InputError(message, found=tuple(seed_image.shape), expected=shape)
@@ -153,7 +170,8 @@ def _seed_logits(seed_image: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.logit(values, eps=MARGIN).expand(shape)
 
 
-def _spatial_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+def spatial_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """List the axes of (N, C, H, W) images that are neither the batch nor the channels."""
     return tuple(range(2, len(shape)))
 
 
@@ -164,18 +182,6 @@ def _amplitudes(size: tuple[int, ...], decay: float, device: torch.device) -> Te
     Normal parameters of unit variance then give an image of unit variance: in the sum over frequencies, those that the
     real transform stores once for +f and -f count with both their halves, thus with amplitude 2.
     """
-    frequencies = [torch.fft.fftfreq(n) for n in size[:-1]] + [torch.fft.rfftfreq(size[-1])]
-    squares = torch.meshgrid([f.square() for f in frequencies], indexing="ij")
-    radius = torch.stack(squares).sum(dim=0).sqrt()
-    amplitudes = radius.clamp(min=1 / max(size)) ** -decay
-    counts = torch.full((size[-1] // 2 + 1,), 4.0)
-    counts[0] = 1.0
-    if size[-1] % 2 == 0:
-        counts[-1] = 1.0
-    variance = (counts * amplitudes.square()).sum() / amplitudes[..., 0].numel() / size[-1]
+    amplitudes = decaying(size, decay)
+    variance = (counts(size).square() * amplitudes.square()).sum() / amplitudes[..., 0].numel() / size[-1]
     return (amplitudes / variance.sqrt())[..., None].repeat_interleave(2, dim=-1).to(device)
-
-
-@functools.lru_cache(maxsize=8)
-def _color_matrix(device: torch.device) -> Tensor:
-    return natural_color_matrix().to(device)

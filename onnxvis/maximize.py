@@ -16,16 +16,14 @@ from torch import Tensor
 from onnxvis.image_input import ImageInput
 from onnxvis.losses import sum_of
 from onnxvis.network import full_precision
-from onnxvis.problem import Parameters, Problem
-from onnxvis.starts import column, generator, non_finite, start
+from onnxvis.problem import Problem
+from onnxvis.starts import Start, column, generator, non_finite, start
 
 Optimizers = Callable[[list[Tensor], float], torch.optim.Optimizer]
 """Makes the optimizer of some parameters for a learning rate."""
 
 PLATEAU = 0.01
 """The least improvement, relative to the loss, over as many steps as the patience."""
-SETTLING = 0.25
-"""The last part of the steps in which a value to reach is approached without transforms, ever more slowly."""
 _CHECK_EVERY = 16
 
 
@@ -42,7 +40,9 @@ class Method:
         steps: Number of steps.
         learning_rate: Size of a step, on the parameters.
         patience: Stop an image when its loss has hardly fallen over so many steps; None: never.
-        settle: Whether the last quarter of the steps is without transforms and ends ever more slowly.
+        views: Random views of each image in a step; the step follows the mean of their gradients.
+        anneal: The last part of the steps, from 0 to 1, in which these get ever smaller.
+        settle: The last part of the steps in which the images are looked at straight, without transforms.
         optimizer: Makes the optimizer.
         gradient: What is done to the gradient of each parameter before a step; None: nothing.
         keep: Which image is returned. "best": that of the lowest loss among those that were looked at without
@@ -50,18 +50,22 @@ class Method:
         before: Called with the images' parameters before each step, and may change them: input modifiers.
         after: The same after each step.
         start: Whether starts of higher contrast are tried where the activation has no gradient.
+        transparency: Whether the gradients of the picture are added up, for `Run.influence`.
     """
 
     steps: int = 256
     learning_rate: float = 0.05
     patience: int | None = None
-    settle: bool = False
+    views: int = 1
+    anneal: float = 0.0
+    settle: float = 0.0
     optimizer: Optimizers = adam
     gradient: Callable[[Tensor], Tensor] | None = None
     keep: Literal["best", "last", "after best"] = "best"
     before: Callable[[Tensor], Tensor] | None = None
     after: Callable[[Tensor], Tensor] | None = None
     start: bool = True
+    transparency: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Step:
         number: Of the step, from 1.
         steps: How many there will be.
         names: The names of the losses.
-        terms: (losses, N): the weighted losses before the step.
+        terms: (losses, N): the weighted losses before the step, averaged over its views.
         images: The images before the step by input name, (N, C, *spatial) in [0, 1]; the first is the picture.
         gradients: The gradients by which the step was made, of the parameters, by input name.
         inputs: What the images are.
@@ -98,7 +102,8 @@ class Step:
 
 
 Callback = Callable[[Step], Any]
-"""Called after each step. One that has a method `finish` is told when the run is over."""
+"""Called after each step. One that has a method `final` is told the images that a run gave, and after how many steps;
+one that has a method `finish` is told when all runs are over."""
 
 
 def finish(callbacks: Sequence[Callback]) -> None:
@@ -122,6 +127,8 @@ class Run:
         interrupted: Whether it was stopped by Ctrl-C.
         contrasts: For each image that of its start, in units of the usual one; 0 where no start had a gradient.
         failed: For each image whether a loss or its gradient became NaN or infinite.
+        woken: For each image the steps with relaxed rectifiers that it took to get a gradient, see `starts`.
+        influence: (N, C, *spatial): the absolute gradients of the picture, added up over the steps; or None.
     """
 
     images: Mapping[str, Tensor] = field(repr=False)
@@ -132,6 +139,8 @@ class Run:
     interrupted: bool
     contrasts: tuple[float, ...]
     failed: tuple[bool, ...]
+    woken: tuple[int, ...]
+    influence: Tensor | None = field(default=None, repr=False)
 
 
 def maximize(
@@ -159,20 +168,21 @@ def maximize(
         NonFiniteLossError: A loss or its gradient became NaN or infinite, for all images.
     """
     with full_precision():
-        parameters, contrasts = start(problem, seeds, seed_images or {}, tried=method.start)
-        return _Loop(problem, method, parameters, contrasts).run([generator(seed, 0) for seed in seeds], callbacks)
+        beginning = start(problem, seeds, seed_images or {}, tried=method.start)
+        return _Loop(problem, method, beginning).run([generator(seed, 0) for seed in seeds], callbacks)
 
 
 class _Loop:
     """One optimization under way."""
 
-    def __init__(self, problem: Problem, method: Method, parameters: Parameters, contrasts: Tensor) -> None:
-        self.problem, self.method, self.parameters = problem, method, parameters
-        self.tensors = [tensor for item in parameters.values() for tensor in item]
+    def __init__(self, problem: Problem, method: Method, beginning: Start) -> None:
+        self.problem, self.method, self.parameters = problem, method, beginning.parameters
+        self.tensors = [tensor for item in beginning.parameters.values() for tensor in item]
         self.names = tuple(problem.objective.names)
-        self.contrasts = contrasts
+        self.contrasts, self.woken = beginning.contrasts, beginning.woken
         self.done = 0
-        self.starts = self._rendered()
+        self.starts = beginning.images
+        self.influence: Tensor | None = None
         self.optimizer = method.optimizer(self.tensors, method.learning_rate)
         self.history = torch.zeros((method.steps, len(self.names), problem.count), device=problem.device)
         self.ends = torch.full((problem.count,), method.steps)
@@ -209,16 +219,21 @@ class _Loop:
             interrupted=interrupted,
             contrasts=tuple(self.contrasts.tolist()),
             failed=tuple(self.failed.tolist()),
+            woken=tuple(self.woken.tolist()),
+            influence=None if self.influence is None else self.influence.cpu(),
         )
 
     def _step(self, step: int, generators: Sequence[torch.Generator], callbacks: Sequence[Callback]) -> None:
         self._rewrite(self.method.before)
-        straight = self._settles(step)
+        straight = self._slows_and_settles(step)
         images = self.problem.render(self.parameters)
-        terms = self._terms(images, None if straight else generators)
+        terms, by_image = self._looked_at(images, None if straight else generators)
+        self._add_influence(by_image[0])
         self.optimizer.zero_grad(set_to_none=True)
-        gradients = self._gradients(terms)
-        for tensor, gradient in zip(self.tensors, gradients, strict=True):
+        by_parameter = torch.autograd.grad(
+            list(images.values()), self.tensors, by_image, allow_unused=True, materialize_grads=True
+        )
+        for tensor, gradient in zip(self.tensors, by_parameter, strict=True):
             tensor.grad = gradient if self.method.gradient is None else self.method.gradient(gradient)
         self.history[step] = terms.detach()
         told = [tensor.grad for tensor in self.tensors]
@@ -246,29 +261,47 @@ class _Loop:
                 )
             )
 
-    def _gradients(self, terms: Tensor) -> Sequence[Tensor]:
+    def _looked_at(
+        self, images: Mapping[str, Tensor], generators: Sequence[torch.Generator] | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the terms and the gradient of each input, averaged over the views; one view is in memory at a time."""
+        leaves = {name: image.detach().requires_grad_() for name, image in images.items()}
+        views = self.method.views if generators is not None else 1
+        terms: list[Tensor] = []
+        gradients: list[Sequence[Tensor]] = []
+        for _ in range(views):
+            seen = self._terms(leaves, generators)
+            gradients.append(self._gradients(seen, list(leaves.values())))
+            terms.append(seen.detach())
+        if views == 1:
+            return terms[0], list(gradients[0])
+        return sum_of(terms) / views, [sum_of(of_input) / views for of_input in zip(*gradients, strict=True)]
+
+    def _gradients(self, terms: Tensor, leaves: Sequence[Tensor]) -> Sequence[Tensor]:
         if not self.problem.engine.ascending or len(terms) == 1:
-            return torch.autograd.grad(terms.sum(), self.tensors, allow_unused=True, materialize_grads=True)
+            return torch.autograd.grad(terms.sum(), leaves, allow_unused=True, materialize_grads=True)
         # A replaced backward pass asks for one direction at a time: what one loss raises another may lower.
         parts = [
-            torch.autograd.grad(term.sum(), self.tensors, allow_unused=True, materialize_grads=True, retain_graph=True)
+            torch.autograd.grad(term.sum(), leaves, allow_unused=True, materialize_grads=True, retain_graph=True)
             for term in terms
         ]
-        return [sum_of(of_tensor) for of_tensor in zip(*parts, strict=True)]
+        return [sum_of(of_leaf) for of_leaf in zip(*parts, strict=True)]
+
+    def _add_influence(self, gradient: Tensor) -> None:
+        if self.method.transparency:
+            self.influence = gradient.abs() if self.influence is None else self.influence + gradient.abs()
 
     def _terms(self, images: Mapping[str, Tensor], generators: Sequence[torch.Generator] | None) -> Tensor:
         return torch.stack(self.problem.objective(self.problem.scene(images, generators)))
 
-    def _settles(self, step: int) -> bool:
-        """Tell whether a step looks straight at the images though there are transforms; slow it down if so."""
-        if not self.method.settle:
-            return False
-        left = (self.method.steps - step) / max(1.0, SETTLING * self.method.steps)
-        if left >= 1:
-            return False
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.method.learning_rate * left
-        return True
+    def _slows_and_settles(self, step: int) -> bool:
+        """Set the size of a step; tell whether it looks straight at the images though there are transforms."""
+        left = self.method.steps - step
+        if self.method.anneal > 0:
+            part = min(1.0, left / max(1.0, self.method.anneal * self.method.steps))
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.method.learning_rate * part
+        return left < self.method.settle * self.method.steps
 
     def _better(self, terms: Tensor, *, straight: bool) -> Tensor | None:
         """Return which images are better than ever before, where that is to be known."""
@@ -339,11 +372,6 @@ class _Loop:
             name: tuple(tensor for tensor in (next(rest) for _ in item) if tensor is not None)
             for name, item in self.parameters.items()
         }
-
-    def _rendered(self) -> dict[str, Tensor]:
-        with torch.no_grad():
-            # A copy: parameters that are the images go on changing.
-            return {name: image.cpu().clone() for name, image in self.problem.render(self.parameters).items()}
 
     def _result(self) -> dict[str, Tensor]:
         with torch.no_grad():

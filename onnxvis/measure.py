@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,15 +84,46 @@ class Meter:
         asked = self._means(found[target.asked], target.filters, self.asked_axis) if target.moved else ()
         return Measurement(sum(by_filter), by_filter, asked)
 
+    def answers(self, found: Mapping[str, Array], target: Target) -> Array:
+        """Read the activations of all units of a layer off what was observed.
+
+        Returns:
+            Array: (units,) float64: of each filter the mean over positions, or one neuron; one number for the whole
+            tensor where the channel axis is not known.
+        """
+        activation, axis = self._at_neuron(found[target.tensor], target.channel_axis), target.channel_axis
+        units = 1 if axis is None else activation.shape[axis]
+        rows = activation if axis is None else np.moveaxis(activation, axis, 0)
+        return np.asarray(rows.reshape(units, -1).mean(axis=1, dtype=np.float64))
+
+    def answers_to(self, images: Iterable[Mapping[str, Tensor]], target: Target) -> Array:
+        """Return what all units of a layer answer to images, which go through the model one by one.
+
+        A batch would be hardly faster: by a tenth or two, measured on classifiers of 64 and 224 pixels.
+
+        Args:
+            images: (C, *spatial) in [0, 1] by input name.
+            target: A unit of the layer.
+
+        Returns:
+            Array: (images, units).
+        """
+        return np.stack([self.answers(self.observe(self.feeds(image)), target) for image in images])
+
     def _means(self, activation: Array, filters: tuple[int, ...], axis: int | None) -> tuple[float, ...]:
-        if self.neuron is not None:
-            copies = next(iter(self.inputs.values())).copies
-            position = neuron_position(activation.shape, self.neuron, axis, copies)
-            for at, index in position.items():
-                activation = np.take(activation, [index], at)
+        activation = self._at_neuron(activation, axis)
         if not filters or axis is None:
             return (float(np.mean(activation, dtype=np.float64)),)
         return tuple(float(np.mean(np.take(activation, index, axis), dtype=np.float64)) for index in filters)
+
+    def _at_neuron(self, activation: Array, axis: int | None) -> Array:
+        """Keep the one position that is looked at, if it is one."""
+        if self.neuron is None:
+            return activation
+        copies = next(iter(self.inputs.values())).copies
+        for at, index in neuron_position(activation.shape, self.neuron, axis, copies).items():
+            activation = np.take(activation, [index], at)
+        return activation
 
 
 def _rank(model: Model, tensor: str) -> int | None:

@@ -35,13 +35,55 @@ Output = Annotated[
         help="The PNG (or .npy) to write; for many pictures their folder. Default: MODEL-NODE-FILTER.png here.",
     ),
 ]
-Steps = Annotated[int, typer.Option(metavar="N", min=0, help="Steps of the optimizer.")]
-LearningRate = Annotated[float, typer.Option(metavar="X", help="Size of a step.")]
+Steps = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="Steps of the optimizer. Default: by the preset, mostly 256.")
+]
+LearningRate = Annotated[float | None, typer.Option(metavar="X", help="Size of a step. Default: by the preset.")]
 Seed = Annotated[
     int, typer.Option(metavar="N", min=0, help="Of all random numbers: the same seed makes the same picture.")
 ]
 SeedImage = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="A picture or .npy file to start from instead of noise.")
+    Path | None,
+    typer.Option("--from", "--seed-image", metavar="FILE", help="A picture or .npy file to start from, not noise."),
+]
+Preset = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="What chooses the settings: auto, keras-vis, lucid, maco, deepdream or fast."),
+]
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="activation, margin (a class above all others), deepdream, direction or caricature (of --from). "
+        "Default: by the preset.",
+    ),
+]
+Direction = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A .npy file with a vector along the layer's filters: maximize that."),
+]
+Near = Annotated[str | None, typer.Option(metavar="NAME", help="A layer in which the picture stays near --from.")]
+NearWeight = Annotated[float, typer.Option(metavar="X", help="How near.")]
+Diversity = Annotated[int | None, typer.Option(metavar="N", help="So many pictures that differ from one another.")]
+Seeds = Annotated[int | None, typer.Option(metavar="N", help="So many pictures of other seeds, and how they agree.")]
+Interpolate = Annotated[
+    int | None, typer.Option(metavar="N", help="So many pictures from the first of two filters to the second.")
+]
+Views = Annotated[
+    int | None, typer.Option(metavar="N", help="Random views in each step. Default: by the preset, mostly 1.")
+]
+Spectrum = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Photos whose spectrum and colors the picture has (maco), or its colors."),
+]
+Transparency = Annotated[
+    bool | None,
+    typer.Option("--transparency/--opaque", help="Show in an alpha channel where the gradients were."),
+]
+Images = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Photos to compare the activation with.")]
+Judge = Annotated[Path | None, typer.Option(metavar="MODEL", help="Another classifier: what does it call the picture?")]
+JudgePreprocess = Annotated[
+    str | None, typer.Option(metavar="NAME", help="How the judge wants pictures, as --preprocess.")
 ]
 Neuron = Annotated[
     str | None,
@@ -52,7 +94,9 @@ Token = Annotated[
     typer.Option(metavar="N", help="One token of a transformer's layer, from 0: the same as --neuron N."),
 ]
 Minimize = Annotated[bool, typer.Option("--minimize", help="Make the activation as small as possible.")]
-Reach = Annotated[float | None, typer.Option(metavar="X", help="Make the activation this number.")]
+Reach = Annotated[
+    str | None, typer.Option(metavar="X", help="Make the activation this number; X,Y,Z: a picture for each.")
+]
 Backprop = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Replace the backward pass of rectifiers: guided or deconvnet."),
@@ -73,9 +117,13 @@ Batch = Annotated[
     typer.Option(metavar="N", min=1, help="Pictures that are optimized at once. Default: what fits into memory."),
 ]
 Animation = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the run as an animated .gif or .webp, with step numbers.")
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the run as an animated .gif, .webp or .png, with step numbers."),
 ]
-History = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the losses before each step as .json.")]
+Strip = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the picture at steps 1, 2, 4... in a row.")]
+History = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the losses before each step as .json, or as a .png figure.")
+]
 Picture = Annotated[Path, typer.Argument(metavar="PICTURE", help="A PNG that onnxvis wrote.")]
 ReplayOutput = Annotated[
     Path | None,
@@ -120,7 +168,7 @@ Logits = Annotated[
 ]
 Parameterization = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="fourier or pixel. Default: fourier, smoother for small images."),
+    typer.Option(metavar="NAME", help="fourier, pixel, laplacian, maco or cppn. Default: by the preset."),
 ]
 Jitter = Annotated[
     str | None,
@@ -129,9 +177,9 @@ Jitter = Annotated[
         help="Roll the image by up to so many pixels (or a fraction of its size) instead of the default views.",
     ),
 ]
-TvWeight = Annotated[float, typer.Option(metavar="X", help="Weight of the total variation: higher is smoother.")]
+TvWeight = Annotated[float | None, typer.Option(metavar="X", help="Weight of the total variation: higher is smoother.")]
 TvBeta = Annotated[float, typer.Option(metavar="X", help="Its exponent.")]
-LpWeight = Annotated[float, typer.Option(metavar="X", help="Weight of the Lp norm: higher is greyer.")]
+LpWeight = Annotated[float | None, typer.Option(metavar="X", help="Weight of the Lp norm: higher is greyer.")]
 LpP = Annotated[float, typer.Option(metavar="X", help="Its exponent.")]
 Precision = Annotated[
     str,

@@ -11,12 +11,21 @@ from typing import Any
 
 from torch import Tensor
 
+from onnxvis.cppn import Cppn
+from onnxvis.distortions import Blur, ColorShift, Noise
 from onnxvis.errors import SettingError
+from onnxvis.frames import Crop, Pad
+from onnxvis.groups import Alignment, Diversity, Interpolation, Tuning
 from onnxvis.images import Fourier, Parameterization, Pixel
-from onnxvis.losses import ActivationMaximization, Goal, LpNorm, Neuron, Objective, TotalVariation
+from onnxvis.laplacian import Laplacian
+from onnxvis.losses import ActivationMaximization, Goal, Loss, LpNorm, Neuron, Objective, TotalVariation
+from onnxvis.maco import Maco
+from onnxvis.objectives import DeepDream, Direction, Head, Margin
+from onnxvis.references import Caricature, Nearness, PixelDistance
 from onnxvis.settings import check, settled
 from onnxvis.tensors import Precision
 from onnxvis.transforms import Jitter, RandomAffine, Transform
+from onnxvis.views import Box, Flip, Rotate, Scale
 
 _FLOAT = "float"
 """The key under which an infinite number is written."""
@@ -26,7 +35,19 @@ _TEXT = "python"
 """The key under which what JSON does not know is written as its text."""
 _SERIALIZABLE: Mapping[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (Fourier, Pixel, Jitter, RandomAffine, ActivationMaximization, TotalVariation, LpNorm)
+    for kind in (
+        *(Pixel, Fourier, Laplacian, Maco, Cppn),
+        *(Jitter, RandomAffine, Pad, Crop, Scale, Box, Rotate, Flip, Blur, Noise, ColorShift),
+        *(ActivationMaximization, TotalVariation, LpNorm, Margin, DeepDream, Direction, Head),
+        *(Caricature, Nearness, PixelDistance, Diversity, Alignment, Interpolation, Tuning),
+    )
+}
+_AIMS: Mapping[str, Callable[[Recipe], Loss]] = {
+    "activation": lambda recipe: ActivationMaximization(neuron=recipe.neuron, goal=recipe.goal),
+    "margin": lambda recipe: Margin(neuron=recipe.neuron, against="mean"),
+    "deepdream": lambda _: DeepDream(),
+    "direction": lambda recipe: Direction(recipe.direction or (), neuron=recipe.neuron),
+    "caricature": lambda _: Caricature(),
 }
 
 
@@ -34,7 +55,11 @@ _SERIALIZABLE: Mapping[str, type[Any]] = {
 class Recipe:
     """The settings of one picture, with their defaults. The command line's options are these.
 
+    What is None by default and is not explained so is chosen by the preset, see `onnxvis.presets`; the recipe of a
+    result says what was chosen.
+
     Attributes:
+        preset: What chooses the rest: "auto", "keras-vis", "lucid", "maco", "deepdream" or "fast".
         node: The layer, by any name that finds it; None: the first output.
         filters: Filters (numbers or class names) that are maximized together; (): the whole tensor.
         channel_axis: Where the layer's filters are, if the graph does not tell.
@@ -53,18 +78,29 @@ class Recipe:
         std: Divided by, likewise.
         bgr: Whether the model takes blue, green, red.
         layout: The input's axes in order: NCHW, NHWC, CHW, NCW, NCDHW, NC, ...
-        parameterization: How the image is written as parameters; None: `Fourier`, as fits its size.
-        transforms: What is done to the image before each step, at random; None: views that fit its size.
-        losses: A sum of losses; None: the activation, and the two below where they have a weight.
+        objective: What is maximized: "activation"; "margin": a class above all others; "deepdream": whatever a layer
+            answers to; "direction": a direction in a layer; "caricature": what a layer sees in the photo to start
+            from.
+        direction: The vector of "direction", along the layer's channels: numbers, or the path of a .npy file.
+        parameterization: How the image is written as parameters.
+        transforms: What is done to the image before each view, at random.
+        views: Views of the image in each step, whose gradients are averaged.
+        losses: A sum of losses, instead of the objective and the weights below.
         tv_weight: Weight of the total variation.
         tv_beta: Its exponent.
         lp_weight: Weight of the Lp norm.
         lp_p: Its exponent.
+        near: A layer in which the picture stays near the photo that it starts from.
+        near_weight: Weight of the distance there, in units of the photo's own activation.
+        diversity_weight: Weight of the likeness between the pictures of one group, which are made to differ.
         backprop: A replaced backward pass of the rectifiers: "guided" or "deconvnet"; or functions by operator name.
         gradient_modifier: "negate", "absolute", "invert", "relu", "small_values", or a function of the gradient.
         steps: Number of steps.
         learning_rate: Size of a step, in units of the parameterization (Adam).
+        anneal: The last part of the steps, from 0 to 1, in which they get ever smaller.
+        settle: The last part of the steps in which the image is looked at straight, without transforms.
         patience: Stop when the loss has hardly fallen over so many steps; None: never.
+        transparency: Whether the picture gets an alpha channel: opaque where its gradients were.
         seed: Of all random numbers.
         seed_image: The path of the picture to start from, or a description of the given array; None: noise.
         precision: What float16 and bfloat16 are computed in: "float32", where gradients do not vanish, or "declared".
@@ -86,17 +122,27 @@ class Recipe:
     std: tuple[float, ...] | None = None
     bgr: bool | None = None
     layout: str | None = None
+    preset: str = "auto"
+    objective: str | None = None
+    direction: str | tuple[float, ...] | None = None
     parameterization: Parameterization | None = None
     transforms: tuple[Transform, ...] | None = None
+    views: int | None = None
     losses: Objective | None = None
-    tv_weight: float = 0.0
+    tv_weight: float | None = None
     tv_beta: float = 2.0
-    lp_weight: float = 0.0
+    lp_weight: float | None = None
     lp_p: float = 6.0
+    near: str | None = None
+    near_weight: float = 1.0
+    diversity_weight: float = 0.0
     backprop: str | Mapping[str, Callable[..., Any]] | None = None
     gradient_modifier: str | Callable[[Tensor], Tensor] | None = None
-    steps: int = 256
-    learning_rate: float = 0.05
+    steps: int | None = None
+    learning_rate: float | None = None
+    anneal: float | None = None
+    settle: float | None = None
+    transparency: bool | None = None
     patience: int | None = None
     seed: int = 0
     seed_image: str | None = None
@@ -110,17 +156,23 @@ class Recipe:
         """
         for item in dataclasses.fields(self):
             object.__setattr__(self, item.name, settled(item.name, getattr(self, item.name)))
+        if self.direction is not None and self.objective is None:
+            object.__setattr__(self, "objective", "direction")
         check(self)
 
     @property
-    def objective(self) -> Objective:
+    def loss(self) -> Objective:
         """The losses with their weights."""
         if self.losses is not None:
             return self.losses
-        weighted = [
-            (ActivationMaximization(neuron=self.neuron, goal=self.goal), 1.0),
-            (TotalVariation(self.tv_beta), self.tv_weight),
-            (LpNorm(self.lp_p), self.lp_weight),
+        # Driven down where "minimize" is asked for; the activation itself knows its goal.
+        sign = -1.0 if self.goal == "minimize" and self.objective not in (None, "activation") else 1.0
+        weighted: list[tuple[Loss, float]] = [
+            (_AIMS[self.objective or "activation"](self), sign),
+            (TotalVariation(self.tv_beta), self.tv_weight or 0.0),
+            (LpNorm(self.lp_p), self.lp_weight or 0.0),
+            (Nearness(self.near), 0.0 if self.near is None else self.near_weight),
+            (Diversity(), self.diversity_weight),
         ]
         return Objective(tuple((loss, weight) for loss, weight in weighted if weight != 0))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import os
 import struct
 import tempfile
@@ -25,11 +24,13 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from onnxvis.backgrounds import composited
 from onnxvis.errors import InputError, OutputError
+from onnxvis.grids import cells_of, grid
 
 KEY = "onnxvis"
 """The keyword under which a PNG's text holds the recipe, as JSON."""
-SUFFIXES = (".png", ".npy", ".json", ".gif", ".webp")
+SUFFIXES = (".png", ".apng", ".npy", ".json", ".gif", ".webp")
 """What the name of a file may end in that `write_file` writes."""
 _RGB = 3
 _VOLUME = 4
@@ -38,12 +39,12 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
 """What Pillow raises for files that are damaged or no pictures."""
 _NO_ARRAY = (OSError, SyntaxError, ValueError, EOFError, TypeError, OverflowError, RecursionError, tokenize.TokenError)
 """What NumPy raises for files that are damaged or no arrays."""
-_GAP_LEVEL = 128
+_GAP_LEVEL, _OPAQUE = 128, 255
 _CHANNEL_GAP, _SLICE_GAP = 1, 3
 """Pixels between the cells of a grid; slices that are grids of channels themselves stand farther apart."""
 
 
-def to_image(image: Tensor) -> Image.Image:
+def to_image(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
     """Round values in [0, 1] to an 8-bit image that `from_image` can read back.
 
     Cells stand row by row in a near-square grid, with gaps of mid-grey between them.
@@ -51,17 +52,27 @@ def to_image(image: Tensor) -> Image.Image:
     Args:
         image: (C, H, W): RGB where C is 3, grey where it is 1, else a grid of the channels in grey. Or (C, D, H, W):
             a grid of the D slices, each of them such a picture.
+        alpha: The opacity in [0, 1], (H, W) or (D, H, W): the image has an alpha channel (RGBA, LA), and its values
+            stay to the bit what they are without one, where it is transparent too. None: there is none.
+
+    Raises:
+        ValueError: The opacity is of another size than the image.
     """
-    levels = (image.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-    if levels.ndim == _VOLUME:
-        # (C, D, H, W) -> (D, C, H, W)
-        slices = np.stack([_slice_levels(part) for part in levels.unbind(1)])
-        return Image.fromarray(_grid(slices, _slice_gap(len(levels))))
-    return Image.fromarray(_slice_levels(levels))
+    picture = Image.fromarray(_pixels(_levels(image), _GAP_LEVEL))
+    if alpha is None:
+        return picture
+    if alpha.shape != image.shape[1:]:
+        message = f"an image of {tuple(image.shape)} has an opacity of its own size, not {tuple(alpha.shape)}"
+        raise ValueError(message)
+    opacity = _levels(alpha).expand(1 if len(image) == _RGB else len(image), *alpha.shape)
+    picture.putalpha(Image.fromarray(_pixels(opacity, _OPAQUE)))
+    return picture
 
 
 def from_image(image: Image.Image, channels: int, depth: int | None = None) -> Tensor:
     """Return the values in [0, 1] of an image that `to_image` made: (C, H, W), or with a depth (C, D, H, W).
+
+    An alpha channel is ignored: it says how the image is shown, not what it holds.
 
     Raises:
         InputError: The image does not have the size of a grid of that many channels or slices.
@@ -70,65 +81,39 @@ def from_image(image: Image.Image, channels: int, depth: int | None = None) -> T
     if depth is None:
         values = _channel_levels(levels, channels)
     else:
-        slices = _cells(levels, depth, _slice_gap(channels), "slices")
+        slices = cells_of(levels, depth, _slice_gap(channels), "slices")
         values = np.stack([_channel_levels(part, channels) for part in slices], axis=1)
     return torch.from_numpy(np.ascontiguousarray(values)).float() / 255
 
 
-def _slice_levels(levels: Tensor) -> np.ndarray[Any, Any]:
-    """Lay the channels (C, H, W) out as the pixels of a picture: (H, W, 3), or else grey (H, W)."""
+def _levels(values: Tensor) -> Tensor:
+    return (values.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _pixels(levels: Tensor, gap_level: int) -> np.ndarray[Any, Any]:
+    """Lay (C, H, W) or (C, D, H, W) out as the pixels of a picture: (H, W, 3), or else grey (H, W)."""
+    if levels.ndim == _VOLUME:
+        # (C, D, H, W) -> (D, C, H, W)
+        slices = np.stack([_pixels(part, gap_level) for part in levels.unbind(1)])
+        return grid(slices, _slice_gap(len(levels)), gap_level)
     if len(levels) == _RGB:
         return np.ascontiguousarray(levels.permute(1, 2, 0).numpy())
-    return _grid(levels.numpy(), _CHANNEL_GAP)
+    return grid(levels.numpy(), _CHANNEL_GAP, gap_level)
 
 
 def _channel_levels(levels: np.ndarray[Any, Any], channels: int) -> np.ndarray[Any, Any]:
-    """Undo `_slice_levels`."""
-    return levels.transpose(2, 0, 1) if channels == _RGB else _cells(levels, channels, _CHANNEL_GAP, "channels")
+    """Undo `_pixels` of (C, H, W)."""
+    return levels.transpose(2, 0, 1) if channels == _RGB else cells_of(levels, channels, _CHANNEL_GAP, "channels")
 
 
 def _slice_gap(channels: int) -> int:
     return _CHANNEL_GAP if channels in (1, _RGB) else _SLICE_GAP
 
 
-def _grid_shape(count: int) -> tuple[int, int]:
-    """Return the rows and columns of the near-square grid of so many cells, wide rather than high."""
-    columns = math.isqrt(count - 1) + 1
-    return -(-count // columns), columns
-
-
-def _grid(cells: np.ndarray[Any, Any], gap: int) -> np.ndarray[Any, Any]:
-    """Lay (count, H, W, ...) out as one picture, row by row."""
-    rows, columns = _grid_shape(len(cells))
-    padded = np.pad(
-        cells,
-        [(0, rows * columns - len(cells)), (0, gap), (0, gap), *[(0, 0)] * (cells.ndim - 3)],
-        constant_values=_GAP_LEVEL,
-    )
-    height, width, *rest = padded.shape[1:]
-    # (rows * columns, H, W) -> (rows, H, columns, W) -> (rows * H, columns * W)
-    laid_out = padded.reshape(rows, columns, height, width, *rest).swapaxes(1, 2)
-    picture = laid_out.reshape(rows * height, columns * width, *rest)
-    return np.ascontiguousarray(picture[: len(picture) - gap, : picture.shape[1] - gap])
-
-
-def _cells(picture: np.ndarray[Any, Any], count: int, gap: int, what: str) -> np.ndarray[Any, Any]:
-    """Undo `_grid`; the error calls the cells by what they are."""
-    rows, columns = _grid_shape(count)
-    height, width = picture.shape[0] + gap, picture.shape[1] + gap
-    if height % rows or width % columns or min(height // rows, width // columns) <= gap:
-        size = f"{picture.shape[1]}x{picture.shape[0]} pixels"
-        message = f"A picture of {size} does not hold {count} {what} as a grid of {columns}x{rows}."
-        raise InputError(message, size=picture.shape[:2], count=count)
-    rest = picture.shape[2:]
-    padded = np.pad(picture, [(0, gap), (0, gap), *[(0, 0)] * len(rest)])
-    # (rows * H, columns * W) -> (rows, H, columns, W) -> (rows, columns, H, W)
-    cells = padded.reshape(rows, height // rows, columns, width // columns, *rest).swapaxes(1, 2)
-    return cells.reshape(rows * columns, *cells.shape[2:])[:count, : height // rows - gap, : width // columns - gap]
-
-
 def read_photo(path: str | os.PathLike[str], channels: int, size: tuple[int, int]) -> Tensor:
     """Read any picture as (C, H, W) values in [0, 1], cropped to the middle and resized to (height, width).
+
+    Transparent pictures are laid on white, as viewers show them, unless onnxvis wrote them.
 
     Raises:
         InputError: The file is missing or no picture, or the model's input has neither one nor three channels.
@@ -138,7 +123,10 @@ def read_photo(path: str | os.PathLike[str], channels: int, size: tuple[int, int
         message = f"A picture cannot seed an input of {channels} channels. Give an array of shape {shape}."
         raise InputError(message, channels=channels)
     with _opened(path, "a PNG or JPEG as --seed-image") as photo:
-        converted = _eight_bit(ImageOps.exif_transpose(photo)).convert("RGB" if channels == _RGB else "L")
+        upright = _eight_bit(ImageOps.exif_transpose(photo))
+        # What onnxvis wrote is measured without its alpha.
+        shown = upright if KEY in photo.info else composited(upright)
+        converted = shown.convert("RGB" if channels == _RGB else "L")
     return from_image(_fitted(converted, size), channels)
 
 
@@ -157,12 +145,9 @@ def _opened(path: str | os.PathLike[str], wanted: str) -> Iterator[Image.Image]:
 
 
 def _eight_bit(photo: Image.Image) -> Image.Image:
-    """Scale 16-bit greys, which Pillow would clip, and lay transparent pictures on white, as viewers show them."""
+    """Scale 16-bit greys, which Pillow would clip."""
     if photo.mode.startswith("I"):
         return Image.fromarray((np.asarray(photo).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
-    if photo.has_transparency_data:
-        front = photo.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", front.size, "white"), front)
     return photo
 
 
@@ -308,6 +293,7 @@ def _fitted(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
     height, width = size
     scale = max(width / photo.width, height / photo.height)
     box_width, box_height = width / scale, height / scale
-    left, top = (photo.width - box_width) / 2, (photo.height - box_height) / 2
-    box = (left, top, left + box_width, top + box_height)
+    # Rounding must not push the box over the edge.
+    left, top = max(0.0, (photo.width - box_width) / 2), max(0.0, (photo.height - box_height) / 2)
+    box = (left, top, min(photo.width, left + box_width), min(photo.height, top + box_height))
     return photo.resize((width, height), Image.Resampling.LANCZOS, box=box)

@@ -16,10 +16,11 @@ from PIL import Image
 from onnxvis.errors import InputError, OnnxvisError
 from onnxvis.maximize import Callback, Step
 from onnxvis.model import load
-from onnxvis.prepare import Prepared, prepare
+from onnxvis.prepare import prepare
 from onnxvis.recipe import Recipe
 from onnxvis.render import read_png
 from onnxvis.result import Group, Result, VisualizationInterrupted, checksum, versions
+from onnxvis.runs import Prepared
 from onnxvis.seeds import HeldValue, SeedImage
 
 
@@ -79,6 +80,7 @@ def replay(
                 loaded,
                 recorded.recipe,
                 pictures=None if recorded.group is None else recorded.group.filters,
+                seeds=None if recorded.group is None else recorded.group.seeds or None,
                 seed_image=seed_image,
                 inputs=inputs,
                 device=where,
@@ -168,11 +170,11 @@ def _group(given: Any) -> Group | None:
     if given is None:
         return None
     filters = tuple(tuple(of_picture) for of_picture in given["filters"])
-    index = int(given["index"])
-    if not 0 <= index < len(filters):
-        message = f"picture {index} of a batch of {len(filters)}"
+    index, seeds = int(given["index"]), tuple(given.get("seeds", ()))
+    if not 0 <= index < len(filters) or len(seeds) not in (0, len(filters)):
+        message = f"picture {index} of a batch of {len(filters)} with {len(seeds)} seeds"
         raise ValueError(message)
-    return Group(filters, index, given.get("stopped"))
+    return Group(filters, index, given.get("stopped"), seeds)
 
 
 def _check_kind(picture: str | os.PathLike[str], text: Mapping[str, Any]) -> None:

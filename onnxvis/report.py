@@ -12,8 +12,8 @@ from rich.table import Table
 
 from onnxvis.maximize import Callback, Step
 from onnxvis.model import Model, NodeSpec
-from onnxvis.prepare import Prepared
 from onnxvis.result import Result
+from onnxvis.runs import Prepared
 
 _UNBOUNDED = 10_000
 _NEAR = 0.1
@@ -76,7 +76,12 @@ def result(found: Result, paths: Sequence[Path], seconds: float) -> None:
     if found.target.moved:
         before, after = found.seed_measurement.output, found.measurement.output
         fact(found.target.asked_op.lower(), f"{_listed(before)} -> {_listed(after)}")
-    done, wanted = len(found.history), found.recipe.steps
+    for name, (before_score, after_score) in found.scores.items():
+        fact(name, f"{before_score:.4g} -> {after_score:.4g}")
+    if found.assessment is not None:
+        for label, text in found.assessment.lines():
+            fact(label, text)
+    done, wanted = len(found.history), found.recipe.steps or 0
     plural = "" if done == 1 else "s"
     steps = f"{done} step{plural}"
     if found.interrupted:
@@ -97,7 +102,7 @@ def _described(found: Result) -> str:
 def losses(found: Result) -> None:
     """Compare the losses, weighted, at the first and the last step."""
     table = Table("loss", "weight", "first", "last", box=None, pad_edge=False)
-    weights = [weight for _, weight in found.recipe.objective.terms]
+    weights = [weight for _, weight in found.recipe.loss.terms]
     first, last = found.history[0], found.history[-1]
     for name, weight in zip(first, weights, strict=False):
         table.add_row(_plain(name), f"{weight:g}", f"{first[name]:.4g}", f"{last[name]:.4g}")
@@ -109,7 +114,9 @@ def picture(found: Result, path: Path) -> None:
     """Print one line for one of many pictures."""
     stopped = " (interrupted)" if found.interrupted else ""
     what = ", ".join(found.target.labels or map(str, found.target.filters))
-    fact(f"filter {what}", f"{found.seed_activation:.4g} -> {found.activation:.4g}  {path.name}{stopped}")
+    several = found.measurement.by_filter if len(found.measurement.by_filter) > 1 else ()
+    parts = f" = {' + '.join(f'{value:.4g}' for value in several)}" if several else ""
+    fact(f"filter {what}", f"{found.seed_activation:.4g} -> {found.activation:.4g}{parts}  {path.name}{stopped}")
 
 
 def _listed(values: Sequence[float]) -> str:

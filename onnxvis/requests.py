@@ -5,19 +5,26 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onnxvis.cppn import Cppn
 from onnxvis.errors import SettingError
 from onnxvis.images import Fourier, Parameterization, Pixel
+from onnxvis.judges import Judge
+from onnxvis.laplacian import Laplacian
 from onnxvis.losses import Goal, Neuron
+from onnxvis.maco import Maco
+from onnxvis.photos import photo_colors
 from onnxvis.recipe import Recipe
 from onnxvis.transforms import Jitter
 from onnxvis.units import Pictures
+from onnxvis.variations import Kind, Variation
 from onnxvis.visualize import pictures_of
 
-_PARAMETERIZATIONS: Mapping[str, type[Fourier | Pixel]] = {"fourier": Fourier, "pixel": Pixel}
+_COLORED: Mapping[str, Callable[..., Parameterization]] = {"fourier": Fourier, "laplacian": Laplacian, "cppn": Cppn}
+_PARAMETERIZATIONS: Mapping[str, Callable[..., Parameterization]] = {"pixel": Pixel, "maco": Maco, **_COLORED}
 
 
 def filters_of(words: Sequence[str]) -> tuple[tuple[str, ...], Pictures | None]:
@@ -38,12 +45,37 @@ def filters_of(words: Sequence[str]) -> tuple[tuple[str, ...], Pictures | None]:
     return (), several[0]
 
 
-def goal_of(minimize: bool, reach: float | None) -> Goal:  # noqa: FBT001 - as it comes from the command line
-    """Read --minimize and --reach."""
+def goal_of(minimize: bool, reach: str | None) -> Goal:  # noqa: FBT001 - as it comes from the command line
+    """Read --minimize and --reach; several values are those of a group of pictures."""
     if minimize and reach is not None:
         message = "--minimize and --reach contradict each other: give one of them."
         raise SettingError(message)
-    return "minimize" if minimize else "maximize" if reach is None else reach
+    values = numbers_of("--reach", reach)
+    if minimize:
+        return "minimize"
+    return "maximize" if values is None or len(values) > 1 else values[0]
+
+
+def variation_of(
+    seeds: int | None, diversity: int | None, interpolate: int | None, reach: str | None
+) -> Variation | None:
+    """Read what asks for several pictures of one unit; None: nothing does.
+
+    Raises:
+        SettingError: Two of them do.
+    """
+    values = numbers_of("--reach", reach) or ()
+    counts: tuple[tuple[Kind, int | None], ...] = (
+        ("seeds", seeds),
+        ("diversity", diversity),
+        ("interpolation", interpolate),
+        ("tuning", len(values) if len(values) > 1 else None),
+    )
+    asked = [(kind, count) for kind, count in counts if count is not None]
+    if len(asked) > 1:
+        message = "--seeds, --diversity, --interpolate and several values of --reach exclude each other: give one."
+        raise SettingError(message, kinds=[kind for kind, _ in asked])
+    return Variation(*asked[0], values) if asked else None
 
 
 def neuron_of(text: str | None, token: int | None = None) -> Neuron:
@@ -96,6 +128,20 @@ def _number(text: str) -> float | None:
     return int(value) if value.is_integer() and "." not in text else value
 
 
+def judge_of(path: Path | None, preprocess: str | None) -> Judge | None:
+    """Load the judge, if there is one.
+
+    Raises:
+        OnnxvisError: It cannot be loaded, or is no classifier of pictures.
+    """
+    if path is None:
+        if preprocess is not None:
+            message = "--judge-preprocess is of a judge: name one with --judge."
+            raise SettingError(message, preprocess=preprocess)
+        return None
+    return Judge.of(path, preprocess=preprocess)
+
+
 def size_of(text: str | None) -> tuple[int, ...] | None:
     """Read 224, 240x320 or 16x32x32."""
     if text is None:
@@ -121,9 +167,13 @@ def numbers_of(option: str, text: str | None, count: int | None = None) -> tuple
     return numbers
 
 
-def recipe_of(settings: Mapping[str, Any], parameterization: str | None, jitter: str | None) -> Recipe:
+def recipe_of(
+    settings: Mapping[str, Any], parameterization: str | None, jitter: str | None, spectrum: Path | None = None
+) -> Recipe:
     """Fill a recipe."""
-    recipe = Recipe(**settings, parameterization=_parameterization(parameterization))
+    written = _parameterization(parameterization, spectrum)
+    preset = "maco" if isinstance(written, Maco) and settings["preset"] == "auto" else settings["preset"]
+    recipe = Recipe(**{**settings, "preset": preset}, parameterization=written)
     if jitter is None:
         return recipe
     (offset,) = numbers_of("--jitter", jitter, 1) or (0.0,)
@@ -134,8 +184,16 @@ def recipe_of(settings: Mapping[str, Any], parameterization: str | None, jitter:
     return dataclasses.replace(recipe, transforms=transforms)
 
 
-def _parameterization(name: str | None) -> Parameterization | None:
+def _parameterization(name: str | None, spectrum: Path | None) -> Parameterization | None:
     if name not in {*_PARAMETERIZATIONS, None}:
         message = f"No parameterization {name!r}. There are {', '.join(_PARAMETERIZATIONS)}."
         raise SettingError(message, parameterization=name)
-    return None if name is None else _PARAMETERIZATIONS[name]()
+    if spectrum is None:
+        return None if name is None else _PARAMETERIZATIONS[name]()
+    if name == "pixel":
+        message = "Pixels have neither a spectrum nor colors of photos: leave --spectrum out, or write maco."
+        raise SettingError(message, parameterization=name)
+    colors = photo_colors(spectrum) if spectrum.is_dir() else None
+    if name in (None, "maco"):
+        return Maco(spectrum=str(spectrum), colors=colors)
+    return _COLORED[name](colors=colors)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import functools
 import hashlib
-import html
 import json
 import os
 import platform
@@ -23,6 +21,8 @@ import onnxruntime
 import torch
 from PIL import Image
 
+from onnxvis.assess import Assessment
+from onnxvis.display import notebook_html
 from onnxvis.errors import OutputError
 from onnxvis.image_input import ImageInput
 from onnxvis.measure import Measurement
@@ -35,8 +35,10 @@ from onnxvis.render import (
     png_bytes,
     read_array,
     read_png,
+    to_image,
     write_file,
 )
+from onnxvis.standing import Agreement
 from onnxvis.target import Target
 from onnxvis.verify import Verification
 
@@ -67,8 +69,10 @@ class Part:
         """Whether a PNG holds it exactly; other kinds need a .npy file, and get a figure beside."""
         return self.image_input.kind == "picture"
 
-    def picture(self, title: str = "") -> Image.Image:
+    def picture(self, title: str = "", alpha: Array | None = None) -> Image.Image:
         """Draw it: a picture as it is, a volume as its slices, a signal or features as a plot with a title."""
+        if self.is_picture and alpha is not None:
+            return to_image(torch.from_numpy(self.values), torch.from_numpy(alpha))
         return portrait(self.image_input, self.values, start=self.start, title=title)
 
 
@@ -80,11 +84,13 @@ class Group:
         filters: Those of each picture.
         index: Which of them this picture is.
         stopped: The step after which Ctrl-C ended the batch; None: it was not interrupted.
+        seeds: The seed of each picture; (): the recipe's for all.
     """
 
     filters: tuple[tuple[int, ...], ...]
     index: int
     stopped: int | None = None
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,11 @@ class Result:
         model_sha256: The checksum of the file and its weights.
         group: The batch that it was made in; None: alone.
         sources: The SHA-256 of each file that the recipe names, by path.
+        scores: What other objectives than the activation came to by onnxruntime, by name: at the start, and on what is
+            written. Empty for the activation.
+        assessment: How good the picture is: see `onnxvis.assess`.
+        transparency: (H, W) in [0, 1]: how much of the gradients each pixel had; None: not asked for.
+        agreement: How alike the pictures of a group are to the model; None: it is no group of seeds.
     """
 
     parts: tuple[Part, ...] = field(repr=False)
@@ -133,12 +144,16 @@ class Result:
     model_sha256: str = field(repr=False)
     group: Group | None = field(default=None, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+    scores: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    assessment: Assessment | None = field(default=None, repr=False)
+    transparency: Array | None = field(default=None, repr=False)
+    agreement: Agreement | None = None
 
     @functools.cached_property
     def image(self) -> Image.Image:
         """The picture, 8-bit; a figure of it where the model's input is a signal, a volume or features."""
         change = f"{self.seed_activation:.4g} (grey) -> {self.activation:.4g}"
-        return self.parts[0].picture(f"{self.model_name}: {self.target}: {change}")
+        return self.parts[0].picture(f"{self.model_name}: {self.target}: {change}", self.transparency)
 
     @property
     def array(self) -> Array:
@@ -209,7 +224,10 @@ class Result:
                 "float_activation": self.float_activation,
                 "output": self.measurement.output,
                 "seed_output": self.seed_measurement.output,
+                "scores": {name: list(pair) for name, pair in self.scores.items()},
             },
+            "assessment": None if self.assessment is None else self.assessment.to_dict(),
+            "agreement": None if self.agreement is None else dataclasses.asdict(self.agreement),
             "verification": {
                 "max_abs_error": self.verification.max_abs_error,
                 "max_rel_error": self.verification.max_rel_error,
@@ -228,12 +246,13 @@ class Result:
         return json.dumps({name: [step[name] for step in self.history] for name in names}, indent=1)
 
     def _repr_html_(self) -> str:
-        picture = base64.b64encode(self.png()).decode()
-        return (
-            f'<figure style="margin:0"><img src="data:image/png;base64,{picture}" '
-            'style="min-width:224px;image-rendering:pixelated">'
-            f"<figcaption>{html.escape(str(self))}</figcaption></figure>"
-        )
+        names = list(self.history[0]) if self.history else []
+        curves = {name: [step[name] for step in self.history] for name in names}
+        change = f"{self.seed_activation:.4g} -> {self.activation:.4g}"
+        scores = [(name, f"{before:.4g} -> {after:.4g}") for name, (before, after) in self.scores.items()]
+        judged = () if self.assessment is None else self.assessment.lines()
+        rows = [("activation", change), *scores, *judged, *[("note", note) for note in self.notes]]
+        return notebook_html(self.png(), curves, rows, f"{self.model_name}: {self.target}")
 
     def __str__(self) -> str:
         stopped = f", interrupted after {len(self.history)} steps" if self.interrupted else ""

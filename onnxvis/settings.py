@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,9 +14,13 @@ from onnxvis.losses import as_objective
 
 MOST_STEPS = 10_000_000
 """Beyond any use, and within what the history of the losses fits in memory."""
-_WHOLE = frozenset({"steps", "seed"})
-_REAL = frozenset({"learning_rate", "tv_weight", "tv_beta", "lp_weight", "lp_p"})
-_TEXTS = frozenset({"node", "preprocess", "layout", "seed_image", "precision"})
+MOST_VIEWS = 1024
+OBJECTIVES = ("activation", "margin", "deepdream", "direction", "caricature")
+"""What `Recipe.objective` may be."""
+_WHOLE = frozenset({"seed"})
+_REAL = frozenset({"tv_beta", "lp_p", "near_weight", "diversity_weight"})
+_OPTIONAL_REAL = frozenset({"learning_rate", "tv_weight", "lp_weight", "anneal", "settle"})
+_TEXTS = frozenset({"node", "preprocess", "layout", "seed_image", "precision", "preset", "objective", "near"})
 _PRECISIONS = ("float32", "declared")
 _NUMBERS = frozenset({"mean", "std", "range"})
 _GOALS = ("maximize", "minimize")
@@ -48,15 +53,21 @@ def check(recipe: Any) -> None:
         SettingError: There is one.
     """
     rules: tuple[tuple[str, bool, str], ...] = (
-        ("steps", 0 <= recipe.steps <= MOST_STEPS, f"0 to {MOST_STEPS:,}"),
-        ("learning_rate", 0 < recipe.learning_rate < math.inf, "positive"),
+        ("steps", 0 <= (recipe.steps or 0) <= MOST_STEPS, f"0 to {MOST_STEPS:,}"),
+        ("learning_rate", recipe.learning_rate is None or 0 < recipe.learning_rate < math.inf, "positive"),
+        ("objective", recipe.objective in (*OBJECTIVES, None), " or ".join(OBJECTIVES)),
+        ("views", recipe.views is None or 1 <= recipe.views <= MOST_VIEWS, f"1 to {MOST_VIEWS}"),
+        ("anneal", 0 <= (recipe.anneal or 0) <= 1, "from 0 to 1"),
+        ("settle", 0 <= (recipe.settle or 0) <= 1, "from 0 to 1"),
         ("precision", recipe.precision in _PRECISIONS, " or ".join(_PRECISIONS)),
         ("patience", recipe.patience is None or recipe.patience >= 1, "at least 1"),
         ("seed", recipe.seed >= 0, "0 or more"),
         ("lp_p", recipe.lp_p >= 1, "at least 1"),
         ("tv_beta", 0 < recipe.tv_beta < math.inf, "positive"),
-        ("tv_weight", 0 <= recipe.tv_weight < math.inf, "finite and not negative"),
-        ("lp_weight", 0 <= recipe.lp_weight < math.inf, "finite and not negative"),
+        ("tv_weight", 0 <= (recipe.tv_weight or 0) < math.inf, "finite and not negative"),
+        ("lp_weight", 0 <= (recipe.lp_weight or 0) < math.inf, "finite and not negative"),
+        ("near_weight", 0 <= recipe.near_weight < math.inf, "finite and not negative"),
+        ("diversity_weight", 0 <= recipe.diversity_weight < math.inf, "finite and not negative"),
         (
             "size",
             recipe.size is None or (len(recipe.size) in (1, 2, 3) and min(recipe.size, default=0) > 0),
@@ -70,7 +81,23 @@ def check(recipe: Any) -> None:
             shown = f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else f"{value}"
             message = f"{name} must be {wanted}, not {shown}."
             raise SettingError(message, **{name: value})
+    _check_objective(recipe)
     _check_losses(recipe)
+
+
+def _check_objective(recipe: Any) -> None:
+    """Refuse an objective that lacks what it needs, or is told what it does not know."""
+    if (recipe.objective == "direction") != (recipe.direction is not None):
+        message = (
+            "The objective 'direction' needs a vector: give --direction vector.npy."
+            if recipe.direction is None
+            else f"A direction is given, and the objective is {recipe.objective!r}: leave one of them out."
+        )
+        raise SettingError(message, objective=recipe.objective)
+    other = recipe.objective not in (None, "activation")
+    if other and recipe.goal not in _GOALS:
+        message = f"Only an activation can reach a value, not the objective {recipe.objective!r}: leave --reach out."
+        raise SettingError(message, goal=recipe.goal)
 
 
 def _check_losses(recipe: Any) -> None:
@@ -80,8 +107,11 @@ def _check_losses(recipe: Any) -> None:
     given = {
         "neuron": recipe.neuron is not None,
         "goal": recipe.goal != "maximize",
-        "tv_weight": recipe.tv_weight != 0,
-        "lp_weight": recipe.lp_weight != 0,
+        "objective": recipe.objective not in (None, "activation"),
+        "tv_weight": bool(recipe.tv_weight),
+        "lp_weight": bool(recipe.lp_weight),
+        "near": recipe.near is not None,
+        "diversity_weight": recipe.diversity_weight != 0,
     }
     doubled = [name for name, is_given in given.items() if is_given]
     if doubled:
@@ -169,6 +199,10 @@ def _parameterization(value: Any) -> Any:
     return value
 
 
+def _direction(value: Any) -> str | tuple[float, ...]:
+    return str(value) if isinstance(value, (str, os.PathLike)) else _several(_real)(value)
+
+
 def _modifier(value: Any) -> Any:
     return value if isinstance(value, str) else _function(value)
 
@@ -183,10 +217,14 @@ def _backprop(value: Any) -> Any:
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_WHOLE, _whole),
-    **dict.fromkeys(_REAL, _real),
+    **dict.fromkeys(_REAL | _OPTIONAL_REAL, _real),
     **dict.fromkeys(_TEXTS, _text),
     **dict.fromkeys(_NUMBERS, _several(_real)),
     "patience": _whole,
+    "steps": _whole,
+    "views": _whole,
+    "transparency": _flag,
+    "direction": _direction,
     "channel_axis": _whole,
     "filters": _several(_filter),
     "size": _several(_whole),
@@ -209,5 +247,5 @@ _WANTED: Mapping[str, str] = {
     "backprop": "it is 'guided', 'deconvnet', or functions by operator name",
     "gradient_modifier": "it is a name or a function of the gradient",
 }
-_REQUIRED = _WHOLE | _REAL | {"filters", "goal", "logits", "precision"}
+_REQUIRED = _WHOLE | _REAL | {"filters", "goal", "logits", "precision", "preset"}
 """Settings that are never None."""

@@ -1,6 +1,7 @@
 """Many pictures of one size on one sheet, each with its label under it.
 
-What is drawn beside a picture never covers it, and what does not fit is cut off with an ellipsis.
+What is drawn beside a picture never covers it, and what does not fit is cut off with an ellipsis. Transparent pictures
+are laid on white.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from onnxvis.backgrounds import composited
 from onnxvis.figures import enlarged
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-_INK = "#202020"
+_INK, _FAINT_INK = "#202020", "#606060"
 _LABEL_SIZE, _TITLE_SIZE = 13, 17
 _LEAST_TILE = 128
 """Pixels of the longer side of a tile, at least; few pictures are shown larger."""
@@ -30,6 +32,10 @@ _MOST_PIXELS = 64_000_000
 """Pixels of all tiles together; Pillow warns of pictures that have more than 89 million."""
 _MOST_LETTERS = 1000
 """More letters than any sheet is wide."""
+_MOST_LINES = 4
+"""Of a label; what is on further lines follows on the last."""
+_LINE_STEP = 17
+"""Pixels from line to line of a label."""
 
 
 def stitch(
@@ -38,7 +44,7 @@ def stitch(
     """Lay pictures out row by row, with nothing but margins between them.
 
     Args:
-        pictures: RGB or grey pictures of one size, at least one.
+        pictures: Of one size, at least one.
         margin: Pixels between two neighbors; there is none at the edges.
         columns: Pictures in a row, at most.
         background: The color of the margins and of what the last row leaves open.
@@ -59,7 +65,7 @@ def stitch(
     sheet = Image.new("RGB", sheet_size, background)
     for index, picture in enumerate(pictures):
         row, column = divmod(index, columns)
-        sheet.paste(picture.convert("RGB"), (column * (width + margin), row * (height + margin)))
+        sheet.paste(composited(picture).convert("RGB"), (column * (width + margin), row * (height + margin)))
     return sheet
 
 
@@ -71,8 +77,9 @@ def contact_sheet(
     Small pictures are enlarged by a whole factor. Pictures that together would be too large to open are shrunk.
 
     Args:
-        pictures: RGB or grey pictures of one size, at least one.
-        labels: One for each picture; each is cut off where its tile ends.
+        pictures: Of one size, at least one.
+        labels: One for each picture, of up to four lines, such as a name and a number; each line is cut off where its
+            tile ends.
         title: One line above them all.
         columns: Tiles in a row; chosen by default, so that the sheet is near square and the last row almost full.
 
@@ -87,25 +94,49 @@ def contact_sheet(
         message = f"each picture needs one label; there are {len(pictures)} pictures and {len(labels)} labels"
         raise ValueError(message)
     fitted = [_fitting(picture, len(pictures)) for picture in pictures]
-    tiles = [captioned(picture, label, least_width=_LEAST_TILE) for picture, label in zip(fitted, labels, strict=True)]
+    tiles = captioned(fitted, labels, least_width=_LEAST_TILE)
     grid = stitch(tiles, _MARGIN, _columns(len(tiles), fitted[0].size) if columns is None else columns)
     sheet = ImageOps.expand(grid, _MARGIN, "white")
     return _titled(sheet, title) if title else sheet
 
 
-def captioned(picture: Image.Image, label: str, *, least_width: int = 0) -> Image.Image:
-    """Add a white strip with a label under a picture, and white at its sides where it is narrower than `least_width`.
+def captioned(pictures: Sequence[Image.Image], labels: Sequence[str], *, least_width: int = 0) -> list[Image.Image]:
+    """Add a white strip with a label under each picture, and white at its sides where it is too narrow.
+
+    Args:
+        pictures: Of one size.
+        labels: One for each picture, of up to four lines; those after the first are a little fainter.
+        least_width: Pixels.
 
     Returns:
-        An RGB picture whose size depends on the picture's alone.
+        list: RGB pictures of one size, which depends on that of the pictures and on the greatest number of lines alone.
     """
-    font = _font(_LABEL_SIZE)
+    texts = [_lines(label) for label in labels]
+    count = max(map(len, texts), default=1)
+    return [_captioned(picture, text, count, least_width) for picture, text in zip(pictures, texts, strict=True)]
+
+
+def _captioned(picture: Image.Image, lines: Sequence[str], count: int, least_width: int) -> Image.Image:
     width = max(picture.width, least_width)
-    tile = Image.new("RGB", (width, picture.height + _line_height(_LABEL_SIZE)), "white")
-    tile.paste(picture.convert("RGB"), ((width - picture.width) // 2, 0))
-    text = shortened(label, width, font)
-    ImageDraw.Draw(tile).text((width / 2, picture.height + 2), text, fill=_INK, font=font, anchor="ma")
+    strip = _strip(lines, (width, _line_height(_LABEL_SIZE) + (count - 1) * _LINE_STEP))
+    tile = Image.new("RGB", (width, picture.height + strip.height), "white")
+    tile.paste(composited(picture).convert("RGB"), ((width - picture.width) // 2, 0))
+    tile.paste(strip, (0, picture.height))
     return tile
+
+
+def _strip(lines: Sequence[str], size: tuple[int, int]) -> Image.Image:
+    strip = Image.new("RGB", size, "white")
+    drawn, font = ImageDraw.Draw(strip), _font(_LABEL_SIZE)
+    for number, line in enumerate(lines):
+        ink = _INK if number == 0 else _FAINT_INK
+        place = (size[0] / 2, 2 + number * _LINE_STEP)
+        drawn.text(place, shortened(line, size[0], font), fill=ink, font=font, anchor="ma")
+    return strip
+
+
+def _lines(label: str) -> list[str]:
+    return label.strip("\n").split("\n", _MOST_LINES - 1)
 
 
 def shortened(text: str, width: float, font: _Font) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from onnxvis.errors import DeadUnitError, NonFiniteLossError
-from onnxvis.losses import ActivationMaximization
+from onnxvis.groups import Tuning
+from onnxvis.losses import ActivationMaximization, sum_of
 from onnxvis.problem import Parameters, Problem
 
 CONTRASTS = (1.0, 3.0, 10.0)
 """Starts that are tried until one has a gradient: a unit may be silent near grey and answer to strong contrast."""
+_WAKING_STEPS, _WAKING_CHECK, _WAKING_RATE = 64, 8, 0.05
+"""What a dead unit is given with relaxed rectifiers: steps, of this size, and how often the true gradient is tried."""
 
 
 def column(mask: Tensor, like: Tensor) -> Tensor:
@@ -38,40 +43,108 @@ def generator(seed: int, attempt: int, variable: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(state)
 
 
-def start(
-    problem: Problem, seeds: Sequence[int], seed_images: Mapping[str, Tensor], *, tried: bool
-) -> tuple[dict[str, tuple[Tensor, ...]], Tensor]:
-    """Return for each image the first start at which its activation has a gradient, and the contrast of it."""
+@dataclass(frozen=True)
+class Start:
+    """Where an optimization begins.
+
+    Attributes:
+        parameters: The parameters of the images by input name.
+        images: The images of the first draw, or of the seed: by input name, (N, C, *spatial) in [0, 1], on the CPU.
+        contrasts: For each image that of its start, in units of the usual one; 0 where the unit is dead.
+        woken: For each image the steps with relaxed rectifiers after which its activation had a gradient; 0: it needed
+            none.
+    """
+
+    parameters: dict[str, tuple[Tensor, ...]]
+    images: dict[str, Tensor]
+    contrasts: Tensor
+    woken: Tensor
+
+
+def start(problem: Problem, seeds: Sequence[int], seed_images: Mapping[str, Tensor], *, tried: bool) -> Start:
+    """Return for each image the first start at which its activation has a gradient.
+
+    Where noise of no contrast has one, the rectifiers of the network are relaxed for some steps: the gradient passes
+    through those that are closed, as in Olah et al., "Feature Visualization" (2017), until the true one is not zero.
+
+    Raises:
+        DeadUnitError: No image has a gradient, whatever is tried.
+    """
     contrasts = CONTRASTS if tried and not seed_images else CONTRASTS[:1]
     chosen: dict[str, tuple[Tensor, ...]] = {}
     found = torch.zeros(problem.count)
     for attempt, contrast in enumerate(contrasts):
         drawn = _drawn(problem, seeds, seed_images, attempt + 1, contrast)
         new = ~found.bool()
-        if not chosen:
-            chosen = drawn
-        elif bool(new.any()):
-            chosen = {
-                name: tuple(
-                    torch.where(column(new.to(before.device), before), after, before).detach().requires_grad_()
-                    for before, after in zip(chosen[name], drawn[name], strict=True)
-                )
-                for name in chosen
-            }
+        chosen = _where(new, drawn, chosen) if chosen else drawn
         reached = _has_gradient(problem, drawn) if tried else torch.ones(problem.count, dtype=torch.bool)
         found = torch.where(new & reached, contrast, found)
         if bool(found.all()):
             break
+    images = rendered(problem, chosen)
+    woken = torch.zeros(problem.count, dtype=torch.int64)
+    if not bool(found.all()):
+        chosen, woken = _woken(problem, chosen, ~found.bool())
+        found = torch.where(woken > 0, contrasts[-1], found)
     if not bool(found.any()):
-        raise _dead(bool(seed_images), len(contrasts))
-    return chosen, found
+        raise _dead(bool(seed_images), len(contrasts), relaxed=problem.relaxed is not None)
+    return Start(chosen, images, found, woken)
 
 
-def _dead(seeded: bool, count: int) -> DeadUnitError:  # noqa: FBT001 - of one reader
+def rendered(problem: Problem, parameters: Parameters) -> dict[str, Tensor]:
+    """Return the images that parameters mean, on the CPU."""
+    with torch.no_grad():
+        # A copy: parameters that are the images go on changing.
+        return {name: image.cpu().clone() for name, image in problem.render(parameters).items()}
+
+
+def _where(mask: Tensor, chosen: Parameters, others: Parameters) -> dict[str, tuple[Tensor, ...]]:
+    """Take the parameters of some images, and those of the others from elsewhere."""
+    return {
+        name: tuple(
+            torch.where(column(mask.to(other.device), other), one, other).detach().requires_grad_()
+            for one, other in zip(chosen[name], others[name], strict=True)
+        )
+        for name in chosen
+    }
+
+
+def _woken(
+    problem: Problem, parameters: dict[str, tuple[Tensor, ...]], dead: Tensor
+) -> tuple[dict[str, tuple[Tensor, ...]], Tensor]:
+    """Move dead images through relaxed rectifiers until they have a gradient; count the steps, 0 if they never do."""
+    steps = torch.zeros(problem.count, dtype=torch.int64)
+    engine = None if problem.relaxed is None else problem.relaxed()
+    if engine is None:
+        return parameters, steps
+    relaxed = dataclasses.replace(problem, engine=engine)
+    moved = _where(dead, parameters, parameters)
+    tensors = [tensor for item in moved.values() for tensor in item]
+    optimizer = torch.optim.Adam(tensors, lr=_WAKING_RATE)
+    for step in range(1, _WAKING_STEPS + 1):
+        terms = relaxed.objective(relaxed.scene(relaxed.render(moved), None))
+        total = sum_of([term.sum() for term in terms])
+        if not total.requires_grad:
+            break
+        gradients = torch.autograd.grad(total, tensors, allow_unused=True, materialize_grads=True)
+        for tensor, gradient in zip(tensors, gradients, strict=True):
+            tensor.grad = gradient
+        optimizer.step()
+        if step % _WAKING_CHECK == 0:
+            awake = dead & (steps == 0) & _has_gradient(problem, moved)
+            parameters = _where(awake, moved, parameters)
+            steps = torch.where(awake, step, steps)
+            if bool((steps > 0)[dead].all()):
+                break
+    return parameters, steps
+
+
+def _dead(seeded: bool, count: int, *, relaxed: bool) -> DeadUnitError:  # noqa: FBT001 - of one reader
     starts = "at the seed image" if seeded else f"at {count} starts of rising contrast"
+    then = f" and after {_WAKING_STEPS} steps with relaxed rectifiers" if relaxed else ""
     message = (
-        f"The unit is dead {starts}: its activation has no gradient at all. Try another --seed, a photo as "
-        "--seed-image, the tensor before the ReLU as --node, or another --preprocess."
+        f"The unit is dead {starts}{then}: its activation has no gradient at all. Try another --seed, a photo as "
+        "--from, the tensor before the ReLU as --node, or another --preprocess; 'onnxvis doctor' looks closer."
     )
     return DeadUnitError(message, starts=count)
 
@@ -108,7 +181,9 @@ def _has_gradient(problem: Problem, parameters: Parameters) -> Tensor:
                 raise non_finite(blamed, 1)
         if counts or not any(is_activation):
             reached |= gradient.ne(0).any(1).cpu()
-        if isinstance(loss, ActivationMaximization) and isinstance(loss.goal, (int, float)):
+        if isinstance(loss, Tuning) or (
+            isinstance(loss, ActivationMaximization) and isinstance(loss.goal, (int, float))
+        ):
             # The value is there already.
             reached |= term.eq(0).cpu()
     return reached & finite

@@ -1,13 +1,13 @@
 """Random transforms of the images between the parameters and the network, so that a picture works from every view.
 
 Every transform draws for each image of the batch from that image's own CPU generator, so that an image does not depend
-on its neighbors nor on the device, and takes and gives (N, C, H, W), differentiably, on the images' device.
+on its neighbors nor on the device, and takes and gives (N, C, H, W), differentiably, on the images' device. One after
+another they make a view; where that has another size than the image, `onnxvis.sampling.fit` brings it back.
 """
 
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,7 +15,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from onnxvis.draws import check_generators, in_pixels, limit_pixels
 from onnxvis.errors import InputError, SettingError
+from onnxvis.sampling import sampling_grid
 
 IMAGE_RANK = 4
 
@@ -39,28 +41,21 @@ class Jitter:
 
     def __post_init__(self) -> None:
         """Refuse offsets that mean neither pixels nor a fraction."""
-        if isinstance(self.pixels, numbers.Integral):
-            object.__setattr__(self, "pixels", int(self.pixels))
-        if self.pixels < 0 or (isinstance(self.pixels, float) and self.pixels >= 1):
-            message = f"Jitter takes whole pixels or a fraction of the size below 1, not {self.pixels}."
-            raise SettingError(message, pixels=self.pixels)
+        limit_pixels(self)
 
     def __call__(self, images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Roll (N, C, ...) images of any number of spatial axes."""
-        _check_generators(images, generators)
+        check_generators(images, generators)
         axes = tuple(range(1, images.dim() - 1))
         if not axes:
             # Features have no neighbors to roll onto.
             return images
-        limits = [self._limit(size) for size in images.shape[2:]]
+        limits = [in_pixels(self.pixels, size) for size in images.shape[2:]]
         rolled = [
             torch.roll(image, [_offset(limit, generator) for limit in limits], axes)
             for image, generator in zip(images, generators, strict=True)
         ]
         return torch.stack(rolled)
-
-    def _limit(self, size: int) -> int:
-        return self.pixels if isinstance(self.pixels, int) else round(self.pixels * size)
 
 
 @dataclass(frozen=True)
@@ -91,13 +86,13 @@ class RandomAffine:
 
     def __call__(self, images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Resample (N, C, H, W) images."""
-        _check_generators(images, generators)
+        check_generators(images, generators)
         if images.dim() != IMAGE_RANK:
             message = f"RandomAffine needs images (N, C, H, W), got shape {tuple(images.shape)}: use Jitter alone."
             raise InputError(message, shape=tuple(images.shape))
         height, width = images.shape[2:]
         windows = torch.stack([self._window(generator, width / height) for generator in generators])
-        grid = _sampling_grid(windows.to(images.device), height, width)
+        grid = sampling_grid(windows.to(images.device), (height, width))
         return torch.nn.functional.grid_sample(
             images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
         )
@@ -136,7 +131,7 @@ class Invertible:
         Raises:
             SettingError: A function does not return a tensor, or the inverse another shape.
         """
-        _check_generators(images, generators)
+        check_generators(images, generators)
         changed: Tensor = _Changed.apply(images, self)  # type: ignore[no-untyped-call] # torch's own
         return changed
 
@@ -166,20 +161,5 @@ def _one_by_one(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     return torch.cat(changed)
 
 
-def _check_generators(images: Tensor, generators: Sequence[torch.Generator]) -> None:
-    if len(generators) != len(images):
-        message = f"{len(images)} images need as many generators, got {len(generators)}"
-        raise ValueError(message)
-
-
 def _offset(limit: int, generator: torch.Generator) -> int:
     return int(torch.randint(-limit, limit + 1, (), generator=generator))
-
-
-def _sampling_grid(windows: Tensor, height: int, width: int) -> Tensor:
-    """Apply (N, 2, 3) maps to the pixel centers: (N, H, W, 2), as `torch.nn.functional.affine_grid`, but faster."""
-    x = (torch.arange(width, device=windows.device) * 2 + 1) / width - 1
-    y = (torch.arange(height, device=windows.device) * 2 + 1) / height - 1
-    along_x, along_y, offset = windows[:, :, None, None].unbind(dim=-1)
-    # (N, 2, 1, W) + (N, 2, H, 1) -> (N, 2, H, W) -> (N, H, W, 2)
-    return (along_x * x + (along_y * y[:, None] + offset)).permute(0, 2, 3, 1)

@@ -15,11 +15,12 @@ from onnxvis.backprop import replace_backward
 from onnxvis.errors import FilterError, NothingReplacedError, SettingError
 from onnxvis.graph import inputs_of
 from onnxvis.image_input import ImageInput, find_image_input, refuse_integers_alone
-from onnxvis.losses import ActivationMaximization, Goal, Neuron, Objective, Scene, neuron_position
+from onnxvis.losses import ActivationMaximization, Goal, Loss, Neuron, Objective, Scene, neuron_position
 from onnxvis.lower import lower
 from onnxvis.model import Model
 from onnxvis.network import Network, check_gradient, check_weights, shapes_of
 from onnxvis.preprocess import FLAT
+from onnxvis.presets import Role, Situation, filled, role_of, settings_of
 from onnxvis.recipe import Recipe
 from onnxvis.seeds import HeldValue, held_values
 from onnxvis.simplify import simplify
@@ -86,10 +87,11 @@ class Units:
         names: The tensor for each name that losses use; "" is the target's.
         network: The lowered model up to them, ready for the optimizer.
         device: Where it is.
-        recipe: The settings.
+        recipe: The settings, with what the preset has chosen.
         simplified: Whether the network is made fast, which changes its rounding.
         neuron: The position of the target that is maximized and measured; None: the mean over all.
         several: Whether the filters of each picture were given, instead of one picture's.
+        role: What the target is.
     """
 
     model: Model
@@ -103,6 +105,7 @@ class Units:
     simplified: bool = True
     neuron: Neuron = None
     several: bool = False
+    role: Role = "deep"
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -161,6 +164,9 @@ def find_units(
     # The shapes that lowering has found tell channel axes that open sizes hide.
     sized = model.at(shapes_of(whole))
     targets = _targets(sized, recipe, aim, pictures)
+    item = next(iter(found.optimized.values()))
+    situation = Situation(item.size, _role(sized, targets[0], shapes_of(whole), item))
+    recipe = filled(recipe, settings_of(recipe.preset, situation))
     objective, names = _bound(sized, recipe, aim, targets[0])
     tensors = tuple(dict.fromkeys(names.values()))
     if tensors != asked:
@@ -184,6 +190,7 @@ def find_units(
         simplified=simplified,
         neuron=aim.neuron,
         several=pictures is not None,
+        role=situation.role,
     )
 
 
@@ -199,9 +206,12 @@ class _Aim:
 
 def _aim(recipe: Recipe) -> _Aim:
     """Read the target off the recipe; what it leaves open, off the first activation among its losses."""
-    found = [loss for loss, _ in recipe.objective.terms if isinstance(loss, ActivationMaximization)]
+    losses = [loss for loss, _ in recipe.loss.terms]
+    found = [loss for loss in losses if isinstance(loss, ActivationMaximization)]
     if recipe.losses is None or not found:
-        return _Aim(recipe.node, recipe.filters, recipe.neuron, recipe.goal)
+        named = [node for loss in losses if (node := getattr(loss, "node", None)) is not None]
+        other = named[0] if recipe.losses is not None and named else None
+        return _Aim(recipe.node or other, recipe.filters, recipe.neuron, recipe.goal)
     first = found[0]
     if recipe.node is not None and first.node is not None:
         return _Aim(recipe.node, recipe.filters, None, "maximize")
@@ -210,7 +220,7 @@ def _aim(recipe: Recipe) -> _Aim:
 
 def _asked(model: Model, recipe: Recipe, aim: _Aim) -> tuple[str, ...]:
     """Return the tensors that the target and the losses name, before any is moved to its logits."""
-    nodes = [aim.node, *(getattr(loss, "node", None) for loss, _ in recipe.objective.terms)]
+    nodes = [aim.node, *(getattr(loss, "node", None) for loss, _ in recipe.loss.terms)]
     named = [node for number, node in enumerate(nodes) if number == 0 or node is not None]
     return tuple(dict.fromkeys(resolve(model, node, logits=False).tensor for node in named))
 
@@ -299,7 +309,8 @@ def _bound(model: Model, recipe: Recipe, aim: _Aim, target: Target) -> tuple[Obj
     """Tie losses to tensors: the objective, and the tensor for each name that a loss looks at besides the target."""
     names: dict[str, str] = {"": target.tensor}
     terms: list[tuple[Callable[[Scene], Tensor], float]] = []
-    for loss, weight in recipe.objective.terms:
+    for loss, weight in recipe.loss.terms:
+        tied: Any = loss
         if isinstance(loss, ActivationMaximization):
             where = _unit_of(model, recipe, aim, target, loss)
             node = None if loss.node is None else where.tensor
@@ -307,14 +318,38 @@ def _bound(model: Model, recipe: Recipe, aim: _Aim, target: Target) -> tuple[Obj
             tied = dataclasses.replace(
                 loss, node=node, filters=own, channel_axis=where.channel_axis, goal=_goal(recipe, loss.goal)
             )
-            terms.append((tied, weight))
             names[node or ""] = where.tensor
-        else:
-            node = getattr(loss, "node", None)
+        elif isinstance(loss, Loss):
+            tied = _tied(model, recipe, target, loss)
+            node = getattr(tied, "node", None)
             if node is not None:
-                names[node] = resolve(model, node, logits=False).tensor
-            terms.append((loss, weight))
+                names[node] = node if node in model.values else resolve(model, node, logits=False).tensor
+        elif (node := getattr(loss, "node", None)) is not None:
+            names[node] = resolve(model, node, logits=False).tensor
+        terms.append((tied, weight))
     return Objective(tuple(terms)), names
+
+
+def _tied(model: Model, recipe: Recipe, target: Target, loss: Loss) -> Loss:
+    """Fill in what the graph tells of a loss's layer; a user's own loss, which says nothing of channels, stays."""
+    given: Any = loss
+    if "channel_axis" not in getattr(given, "__dataclass_fields__", ()):
+        return loss
+    if given.node is None:
+        changes: dict[str, Any] = {"channel_axis": target.channel_axis}
+    else:
+        where = resolve(model, given.node, channel_axis=given.channel_axis, logits=recipe.logits)
+        changes = {"channel_axis": where.channel_axis, "node": where.tensor}
+    if given.channel_axis is not None:
+        del changes["channel_axis"]
+    tied: Loss = dataclasses.replace(given, **changes)
+    return tied
+
+
+def _role(model: Model, target: Target, shapes: Mapping[str, tuple[int, ...]], item: ImageInput) -> Role:
+    outputs = {str(value.name) for value in model.ir.graph.outputs}
+    decides = target.tensor in outputs or target.asked in outputs
+    return role_of(shapes.get(target.tensor, ()), target.channel_axis, item.size, decides=decides)
 
 
 def _goal(recipe: Recipe, goal: Goal) -> Goal:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from onnxvis.errors import SettingError
+from onnxvis.judges import Judge
 from onnxvis.losses import as_objective
 from onnxvis.maximize import Callback
 from onnxvis.model import load
 from onnxvis.prepare import prepare
 from onnxvis.recipe import Recipe
 from onnxvis.result import Result, VisualizationInterrupted
+from onnxvis.runs import Prepared
 from onnxvis.seeds import HeldValue, SeedImage
 from onnxvis.target import Filters
 from onnxvis.units import Pictures
+from onnxvis.variations import Variation, prepare_variation, with_agreement
 
 _MOST_FILTERS = 1_000_000
 
@@ -32,6 +36,8 @@ def visualize(
     inputs: Mapping[str, HeldValue] | None = None,
     losses: Any = None,
     device: str = "auto",
+    images: str | os.PathLike[str] | None = None,
+    judge: Judge | None = None,
     callbacks: Sequence[Callback] | Callback = (),
     **settings: Any,
 ) -> Result:
@@ -49,6 +55,8 @@ def visualize(
         losses: A loss, a sum of losses, or a list of (loss, weight); None: the activation, and what `tv_weight` and
             `lp_weight` say.
         device: "auto", "cpu" or "cuda".
+        images: A folder of photos to compare the activation with.
+        judge: Another classifier that says what it calls the picture.
         callbacks: Called after each step with a `Step`.
         **settings: Any field of `Recipe`.
 
@@ -57,7 +65,9 @@ def visualize(
         VisualizationInterrupted: Ctrl-C; its `result` is what there was.
     """
     wanted = _recipe(recipe, node, filter, losses, settings)
-    prepared = prepare(load(model), wanted, seed_image=seed_image, inputs=inputs, device=device)
+    prepared = prepare(
+        load(model), wanted, seed_image=seed_image, inputs=inputs, device=device, images=images, judge=judge
+    )
     return prepared.run(_called(callbacks))
 
 
@@ -71,6 +81,8 @@ def visualize_filters(
     inputs: Mapping[str, HeldValue] | None = None,
     losses: Any = None,
     device: str = "auto",
+    images: str | os.PathLike[str] | None = None,
+    judge: Judge | None = None,
     batch: int | None = None,
     callbacks: Sequence[Callback] | Callback = (),
     **settings: Any,
@@ -87,6 +99,8 @@ def visualize_filters(
         inputs: What the inputs that are not optimized are held at.
         losses: As for `visualize`.
         device: "auto", "cpu" or "cuda".
+        images: A folder of photos to compare the activations with.
+        judge: Another classifier that says what it calls the pictures.
         batch: How many pictures are optimized at once; None: as many as fit into memory, at most 8 on a CPU.
         callbacks: Called after each step of each batch with a `Step`.
         **settings: Any field of `Recipe`.
@@ -111,10 +125,78 @@ def visualize_filters(
     if not pictures:
         message = "filters is empty: name some, or say 'all'."
         raise SettingError(message, filters=filters)
-    prepared = prepare(load(model), wanted, pictures=pictures, seed_image=seed_image, inputs=inputs, device=device)
+    prepared = prepare(
+        load(model),
+        wanted,
+        pictures=pictures,
+        seed_image=seed_image,
+        inputs=inputs,
+        device=device,
+        images=images,
+        judge=judge,
+    )
+    return _all(prepared, batch, _called(callbacks))
+
+
+def visualize_variations(
+    model: Any,
+    variation: Variation,
+    node: str | None = None,
+    filter: Filters = None,
+    *,
+    recipe: Recipe | None = None,
+    seed_image: SeedImage | None = None,
+    inputs: Mapping[str, HeldValue] | None = None,
+    losses: Any = None,
+    device: str = "auto",
+    images: str | os.PathLike[str] | None = None,
+    judge: Judge | None = None,
+    callbacks: Sequence[Callback] | Callback = (),
+    **settings: Any,
+) -> list[Result | None]:
+    """Make several pictures of one unit: of other seeds, made to differ, on the way to a second unit, or for values.
+
+    Args:
+        model: A path, bytes, `ModelProto` or `Model`.
+        variation: How the pictures vary, such as `Variation("diversity", 4)`.
+        node: The layer, by any name that finds it; None: the first output.
+        filter: A filter's number or class name; two for an interpolation.
+        recipe: Settings to start from; the other arguments change it.
+        seed_image: What all start from; see `visualize`.
+        inputs: What the inputs that are not optimized are held at.
+        losses: As for `visualize`.
+        device: "auto", "cpu" or "cuda".
+        images: A folder of photos to compare the activations with.
+        judge: Another classifier that says what it calls the pictures.
+        callbacks: Called after each step with a `Step`.
+        **settings: Any field of `Recipe`.
+
+    Returns:
+        list: The results in order; None for one that is dead at every start, or whose loss becomes NaN. Those of
+        several seeds say how much they agree.
+
+    Raises:
+        OnnxvisError: The model, the target or a setting is wrong; see `onnxvis.errors`.
+        VisualizationInterrupted: Ctrl-C; its `results` are what there was.
+    """
+    prepared = prepare_variation(
+        load(model),
+        _recipe(recipe, node, filter, losses, settings),
+        variation,
+        seed_image=seed_image,
+        inputs=inputs,
+        device=device,
+        images=images,
+        judge=judge,
+    )
+    return with_agreement(prepared, _all(prepared, None, _called(callbacks)))
+
+
+def _all(prepared: Prepared, batch: int | None, callbacks: Sequence[Callback]) -> list[Result | None]:
+    """Make all pictures, and hand out what there is if that is interrupted."""
     results: list[Result | None] = []
     try:
-        for some in prepared.run_all(batch, _called(callbacks)):
+        for some in prepared.run_all(batch, callbacks):
             results += some
     except KeyboardInterrupt as interruption:
         raise VisualizationInterrupted(*results) from interruption

@@ -10,6 +10,10 @@ from onnxvis.animation import SUFFIXES, animation_bytes
 
 STRIP = 19
 """Pixels of the strip that holds the label."""
+LINE = 17
+"""Pixels of each further line."""
+ALLOWED = {".gif": 8.0, ".webp": 4.0, ".png": 0.0, ".apng": 0.0}
+"""How far the pixels may be from the pictures, on average: a PNG keeps them."""
 
 
 def noise(count: int, size: tuple[int, int] = (32, 32)) -> list[Image.Image]:
@@ -41,7 +45,7 @@ def test_the_frames_are_the_pictures_enlarged(suffix: str) -> None:
     for frame, picture in zip(frames, pictures, strict=True):
         assert frame.size == (224, 224 + STRIP)
         shown = np.asarray(frame).astype(float)[:224]
-        assert np.abs(shown - np.kron(np.asarray(picture), np.ones((7, 7, 1)))).mean() < (8 if suffix == ".gif" else 4)
+        assert np.abs(shown - np.kron(np.asarray(picture), np.ones((7, 7, 1)))).mean() <= ALLOWED[suffix]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -84,18 +88,20 @@ def test_a_picture_that_does_not_change_keeps_its_place_in_every_frame(suffix: s
 @pytest.mark.parametrize("label", ["", "狐 🦊", "\udcff\0", "line\nbreak", "W" * 10_000, "[bold]x[/bold]"])
 def test_any_label_can_be_drawn(suffix: str, label: str) -> None:
     frames, _ = played(animation_bytes(noise(2, (16, 400)), [label] * 2, suffix))
-    assert frames[0].size == (96, 400 + STRIP)
+    assert frames[0].size == (96, 400 + STRIP + (LINE if "\n" in label else 0))
 
 
 def test_the_suffix_may_be_in_upper_case() -> None:
     assert animation_bytes(noise(1), ["a"], ".GIF").startswith(b"GIF89a")
     assert animation_bytes(noise(1), ["a"], ".WebP")[8:12] == b"WEBP"
+    assert animation_bytes(noise(1), ["a"], ".PNG").startswith(b"\x89PNG")
 
 
 def test_forty_frames_are_a_small_file() -> None:
     pictures = noise(40, (224, 224))
-    gif, webp = (len(animation_bytes(pictures, steps(40), suffix)) for suffix in SUFFIXES)
+    gif, webp, png = (len(animation_bytes(pictures, steps(40), suffix)) for suffix in (".gif", ".webp", ".png"))
     assert webp < gif < 2_000_000
+    assert png < 5_000_000
 
 
 def test_what_makes_no_animation_is_refused() -> None:
@@ -105,5 +111,23 @@ def test_what_makes_no_animation_is_refused() -> None:
         animation_bytes(noise(2), ["a"])
     with pytest.raises(ValueError, match=r"\(4, 4\), \(32, 32\)"):
         animation_bytes([*noise(1), Image.new("L", (4, 4))], ["a", "b"])
-    with pytest.raises(ValueError, match=r"'\.png'"):
-        animation_bytes(noise(1), ["a"], ".png")
+    with pytest.raises(ValueError, match=r"'\.jpg'"):
+        animation_bytes(noise(1), ["a"], ".jpg")
+
+
+def test_an_animated_png_is_a_picture_to_programs_that_know_no_animation() -> None:
+    pictures = noise(3, (224, 224))
+    with Image.open(io.BytesIO(animation_bytes(pictures, steps(3), ".png"))) as image:
+        assert (image.format, getattr(image, "n_frames", 1)) == ("PNG", 3)
+        assert np.array_equal(np.asarray(image.convert("RGB"))[:224], np.asarray(pictures[0]))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_transparent_frames_are_laid_on_white(suffix: str) -> None:
+    frames, _ = played(animation_bytes([Image.new("RGBA", (224, 224), (255, 0, 0, 0))] * 2, steps(2), suffix))
+    assert np.asarray(frames[1])[:224].min() > 250
+
+
+def test_all_frames_have_room_for_the_longest_label() -> None:
+    frames, _ = played(animation_bytes(noise(2, (224, 224)), ["step 0", "result\n512"], ".png"))
+    assert [frame.height for frame in frames] == [224 + STRIP + LINE] * 2

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from onnxvis.colors import color_matrix_of, natural_color_matrix
+from onnxvis.colors import as_colors, color_matrix, color_matrix_of, mixed, natural_color_matrix, unmixed
+from onnxvis.errors import SettingError
 
 
 def generator() -> torch.Generator:
@@ -67,3 +68,54 @@ def test_color_matrix_does_not_depend_on_the_contrast_of_the_images() -> None:
 def test_color_matrix_of_images_without_colors_is_refused(images: torch.Tensor, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         color_matrix_of(images)
+
+
+def test_grey_images_still_have_a_color_matrix_that_writes_all_colors() -> None:
+    matrix = color_matrix_of(torch.rand(2, 1, 8, 8, generator=generator()).expand(2, 3, 8, 8))
+    color = torch.tensor([0.9, -0.4, 0.1]).view(1, 3, 1)
+    torch.testing.assert_close(mixed(matrix, unmixed(matrix, color)), color, atol=1e-4, rtol=0)
+
+
+def test_colors_are_scaled_to_unit_variance_and_kept_by_a_second_reading() -> None:
+    given = [[2, 0, 0], [0, 3, 0], [0, 1, 4]]
+    colors = as_colors(given)
+    assert colors is not None
+    assert np.square(colors).sum() == pytest.approx(3)
+    assert np.array(colors) / colors[0][0] * 2 == pytest.approx(np.array(given))
+    assert np.array(as_colors(colors)) == pytest.approx(np.array(colors), rel=1e-12)
+    assert as_colors(natural_color_matrix()) is not None
+    assert as_colors(None) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [[1.0, 0.0], [0.0, 1.0]],
+        [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [0.0, 0.0, 1.0]],
+        [[0.0] * 3] * 3,
+        [[float("nan")] * 3] * 3,
+        [1.0, 2.0, 3.0],
+    ],
+)
+def test_colors_that_are_no_invertible_matrix_are_refused(given: list[list[float]]) -> None:
+    with pytest.raises(SettingError, match="invertible matrix of 3 rows"):
+        as_colors(given)
+
+
+def test_only_three_channels_have_a_color_matrix_and_only_when_asked_for() -> None:
+    cpu = torch.device("cpu")
+    assert [color_matrix(channels, cpu) is None for channels in (1, 2, 3, 4, 7)] == [True, True, False, True, True]
+    assert color_matrix(3, cpu, decorrelate=False) is None
+    identity = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    given = color_matrix(3, cpu, colors=identity)
+    assert given is not None
+    assert torch.equal(given, torch.eye(3))
+
+
+def test_mixing_multiplies_each_pixel_by_the_matrix() -> None:
+    matrix = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
+    pixels = torch.rand(2, 3, 4, 5, generator=generator())
+    expected = torch.einsum("ij,njhw->nihw", matrix, pixels)
+    torch.testing.assert_close(mixed(matrix, pixels), expected)
+    torch.testing.assert_close(unmixed(matrix, expected), pixels)
+    assert mixed(None, pixels) is pixels

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onnxvis.figures import enlarged, features_plot, history_plot, signal_plot
+from onnxvis.figures import enlarged, features_plot, history_plot, signal_plot, with_total
 
 WAVE = np.sin(np.arange(200) / 9)
 TEXTS = [
@@ -50,7 +50,7 @@ def inked(picture: Image.Image, color: str) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("text", TEXTS)
 def test_any_text_can_be_drawn(kind: str, text: str) -> None:
     picture = DRAWINGS[kind](text)
-    assert (picture.mode, picture.size) == ("RGB", (640, 360))
+    assert (picture.mode, picture.size) == ("RGB", (640, 360 if kind != "history" else picture.height))
 
 
 @pytest.mark.parametrize("kind", DRAWINGS)
@@ -114,6 +114,13 @@ def test_a_panel_shows_the_range_unless_the_signal_is_flat_in_it() -> None:
     assert span(signal_plot(WAVE[None] / 50, low=-np.inf, high=np.inf)) > 230
 
 
+def test_plots_that_are_compared_have_one_axis() -> None:
+    hardly = signal_plot(WAVE[None] / 50, low=-1, high=1, whole_range=True)
+    assert span(hardly) < 15
+    bars = features_plot(np.full(3, 0.51), low=0, high=1, whole_range=True)
+    assert span(bars) < 15 < span(features_plot(np.full(3, 0.51), low=0, high=1))
+
+
 @pytest.mark.parametrize("length", [1, 2, 300_000])
 @pytest.mark.parametrize("channels", [1, 2, 12])
 def test_signals_of_any_length_are_drawn(length: int, channels: int) -> None:
@@ -151,8 +158,48 @@ def test_forty_names_have_room() -> None:
 def test_each_loss_has_an_axis_of_its_own() -> None:
     picture = history_plot({"large": [1e9, 0.0, 1e9], "small": [0.0, 1e-9, 0.0]})
     blue = inked(picture, BLUE)
-    assert blue[:180].sum() > 300
-    assert blue[180:].sum() > 300
+    half = picture.height // 3
+    assert blue[:half].sum() > 300
+    assert blue[half : 2 * half].sum() > 300
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_several_losses_are_drawn_with_their_sum(count: int) -> None:
+    history = {f"loss {index}": [float(index), 2.0, -1.0] * 20 for index in range(count)}
+    picture = history_plot(history, "title")
+    dotless = inked(picture, BLUE).sum(1)
+    panels = np.count_nonzero(np.diff(np.flatnonzero(dotless > 10), prepend=-99) > 25)
+    assert panels == (1 if count == 1 else count + 1)
+
+
+def test_the_total_is_the_sum_at_each_step() -> None:
+    curves = {"a": np.array([1.0, 2.0]), "b": np.array([-3.0, 0.5])}
+    assert with_total(curves)["total"].tolist() == [-2.0, 2.5]
+    assert list(with_total(curves)) == ["a", "b", "total"]
+
+
+@pytest.mark.parametrize(
+    "curves",
+    [
+        {"a": np.ones(3)},
+        {"a": np.ones(3), "total": np.ones(3)},
+        {"a": np.ones(3), "b": np.ones(2)},
+    ],
+)
+def test_nothing_is_added_up_that_is_one_or_has_a_total_or_other_steps(curves: dict[str, Any]) -> None:
+    assert with_total(curves) == curves
+
+
+def test_a_loss_that_falls_by_orders_of_magnitude_can_be_followed_to_its_end() -> None:
+    falling = np.geomspace(1e6, 1, 300)
+    rows, columns = np.nonzero(inked(history_plot({"loss": falling.tolist()}), BLUE))
+    late = rows[columns > columns.max() - 80]
+    assert np.ptp(late) > 10, "on a linear axis the last part would be flat"
+
+
+@pytest.mark.parametrize("values", [[np.nan] * 3, [1.0, np.inf, 2.0], [0.0, 0.0, 0.0], [1e300, -1e300], [1e-320, 1.0]])
+def test_a_history_of_any_numbers_is_drawn(values: list[float]) -> None:
+    assert history_plot({"loss": values}).width == 640
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,14 @@
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from onnxvis.errors import SettingError, TargetError
-from onnxvis.losses import (
-    ActivationMaximization,
-    LpNorm,
-    Objective,
-    Scene,
-    TotalVariation,
-    as_objective,
-    unit_activation,
-)
+from onnxvis.activations import unit_activation
+from onnxvis.errors import FilterError, SettingError
+from onnxvis.losses import ActivationMaximization, LpNorm, TotalVariation
+from onnxvis.scene import Scene
 
 
 def scene(image: Tensor, activation: Tensor | None = None) -> Scene:
@@ -98,19 +91,6 @@ def test_activation_is_the_mean_of_each_filter_summed_over_the_filters() -> None
     torch.testing.assert_close(loss(scene(random_images(2, 3, 2, 2), activation)), wanted)
 
 
-def test_activation_follows_the_channel_axis() -> None:
-    activation = random_images(1, 3, 5, 4)
-    last = unit_activation(activation, [(2,)], 3)
-    torch.testing.assert_close(last, activation[..., 2].mean((1, 2)))
-    dense = unit_activation(random_images(2, 10), [(7,), (7,)], 1)
-    torch.testing.assert_close(dense, random_images(2, 10)[:, 7])
-
-
-def test_activation_without_filters_is_the_mean_of_everything() -> None:
-    activation = random_images(2, 4, 3, 3)
-    torch.testing.assert_close(unit_activation(activation, [(), ()], 1), activation.mean((1, 2, 3)))
-
-
 def test_another_image_in_the_batch_changes_no_loss() -> None:
     images, activation = random_images(3, 3, 6, 6), random_images(3, 4, 2, 2)
     objective = ActivationMaximization((1,), channel_axis=1) + 0.5 * TotalVariation() + 2 * LpNorm()
@@ -118,96 +98,6 @@ def test_another_image_in_the_batch_changes_no_loss() -> None:
     alone = objective(scene(images[1:2], activation[1:2]))
     for one, all_of_them in zip(alone, together, strict=True):
         torch.testing.assert_close(one, all_of_them[1:2])
-
-
-def test_losses_add_up_and_take_weights() -> None:
-    image = random_images(1, 1, 4, 4)
-    objective = 2 * (TotalVariation() + 3 * LpNorm(2)) + LpNorm(6)
-    terms = objective(scene(image))
-    assert objective.names == ["total variation", "L2 norm", "L6 norm"]
-    wanted = [2 * TotalVariation()(scene(image)), 6 * LpNorm(2)(scene(image)), LpNorm(6)(scene(image))]
-    torch.testing.assert_close(torch.stack(terms), torch.stack(wanted))
-    assert (-TotalVariation()).terms == ((TotalVariation(), -1.0),)
-
-
-def test_losses_are_read_from_lists_pairs_and_functions() -> None:
-    def brightness(looked_at: Scene) -> Tensor:
-        return looked_at.image.flatten(1).mean(1)
-
-    objective = as_objective([(TotalVariation(), 0.1), LpNorm(), (brightness, 2)])
-    assert [weight for _, weight in objective.terms] == [0.1, 1.0, 2.0]
-    assert objective.names[2] == "brightness"
-    assert isinstance(as_objective(TotalVariation()), Objective)
-    with pytest.raises(TypeError, match="losses must be"):
-        as_objective(3)
-
-
-def test_for_one_image_the_target_may_have_any_axes() -> None:
-    channels_first = random_images(4, 3, 5)
-    torch.testing.assert_close(unit_activation(channels_first, [(2,)], 0), channels_first[2].mean().reshape(1))
-    torch.testing.assert_close(unit_activation(channels_first, [()], None), channels_first.mean().reshape(1))
-    assert unit_activation(torch.tensor(3.0), [()], None).shape == (1,)
-
-
-def test_several_images_need_the_batch_in_the_first_axis() -> None:
-    with pytest.raises(TargetError, match="not the batch of 2 images"):
-        unit_activation(random_images(4, 3, 5), [(2,), (2,)], 1)
-
-
-def test_losses_of_one_name_are_numbered() -> None:
-    objective = ActivationMaximization((1,)) + 2 * ActivationMaximization((2,)) + LpNorm()
-    assert objective.names == ["activation 1", "activation 2", "L6 norm"]
-
-
-@pytest.mark.parametrize("returned", [torch.tensor(1.0), torch.zeros(3), torch.zeros(1, 1)])
-def test_a_loss_that_is_not_one_number_for_each_image_is_refused(returned: Tensor) -> None:
-    def strange(looked_at: Scene) -> Tensor:
-        del looked_at
-        return returned
-
-    with pytest.raises(SettingError, match="'strange' must return one number for each image"):
-        as_objective(strange)(scene(random_images(1, 1, 2, 2)))
-
-
-def test_no_losses_are_refused() -> None:
-    with pytest.raises(SettingError, match="nothing to optimize"):
-        as_objective([])
-    with pytest.raises(TypeError, match="losses must be"):
-        as_objective("tv")
-
-
-@pytest.mark.parametrize("neuron", ["center", (0, 0), (-1, 2), (3, -4)])
-def test_one_neuron_is_one_number_of_the_activation(neuron: Any) -> None:
-    activation = random_images(2, 5, 4, 6)
-    y, x = (2, 3) if neuron == "center" else neuron
-    found = unit_activation(activation, [(1,), (3, 4)], 1, neuron)
-    wanted = [activation[0, 1, y, x], activation[1, 3, y, x] + activation[1, 4, y, x]]
-    torch.testing.assert_close(found, torch.stack(wanted))
-
-
-def test_a_neuron_is_counted_along_the_spatial_axes_whatever_their_place() -> None:
-    tokens = random_images(2, 7, 5)
-    torch.testing.assert_close(unit_activation(tokens, [(1,), (1,)], 2, (6,)), tokens[:, 6, 1])
-    volume = random_images(1, 3, 4, 5, 6)
-    torch.testing.assert_close(unit_activation(volume, [(2,)], 1, (1, 2, 3)), volume[:, 2, 1, 2, 3])
-    bare = random_images(4, 5)
-    torch.testing.assert_close(unit_activation(bare, [(2,)], 0, (1,)), bare[2:3, 1])
-    torch.testing.assert_close(unit_activation(volume, [()], None, (0, 1, 2, 3)), volume[:, 0, 1, 2, 3])
-
-
-@pytest.mark.parametrize(
-    ("shape", "neuron", "reason"),
-    [
-        ((1, 10), "center", "has no positions: leave --neuron out"),
-        ((1, 10, 4, 5), (4, 0), "give 2 numbers below 4, 5, or center"),
-        ((1, 10, 4, 5), (1,), "Neuron 1 is not one of the target's positions"),
-        ((1, 10, 4, 5), (-5, 0), "below 4, 5"),
-        ((1, 10, 7), (7,), "give 1 number below 7, or center"),
-    ],
-)
-def test_a_position_that_is_not_there_is_refused(shape: tuple[int, ...], neuron: Any, reason: str) -> None:
-    with pytest.raises(TargetError, match=reason):
-        unit_activation(random_images(*shape), [(1,)], 1, neuron)
 
 
 def test_each_image_of_a_batch_has_its_own_filters() -> None:
@@ -265,3 +155,27 @@ def test_features_have_no_total_variation() -> None:
     variation = TotalVariation()(Scene(features, features, {}))
     assert variation.tolist() == [0, 0, 0]
     assert variation.requires_grad
+
+
+def test_one_filter_and_one_position_may_be_given_as_numbers() -> None:
+    loss = ActivationMaximization(3, neuron=2)  # type: ignore[arg-type] # as a person would write it
+    assert (loss.filters, loss.neuron) == ((3,), (2,))
+
+
+def test_a_filter_that_is_not_there_is_refused() -> None:
+    with pytest.raises(FilterError, match="Filter 4 is not one of the layer's 4: give 0 to 3"):
+        ActivationMaximization((4,), channel_axis=1)(scene(random_images(2, 3, 2, 2), random_images(2, 4, 3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"neuron": "corner"}, "neuron is 'center' or one number for each spatial axis, not 'corner'"),
+        ({"goal": "more"}, "goal is 'maximize', 'minimize' or a number to reach, not 'more'"),
+        ({"goal": math.nan}, "goal is"),
+        ({"goal": True}, "goal is"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(settings: dict[str, object], reason: str) -> None:
+    with pytest.raises(SettingError, match=reason):
+        ActivationMaximization(**settings)  # type: ignore[arg-type] # that is the point

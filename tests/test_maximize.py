@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from onnxvis import load
+from onnxvis.backprop import replace_backward
 from onnxvis.engine import Engine, engine_for
 from onnxvis.errors import DeadUnitError, NonFiniteLossError
 from onnxvis.gradients import modifier_of
@@ -239,7 +241,7 @@ def test_an_interruption_returns_what_there_is() -> None:
 
 def test_a_dead_unit_is_an_error_with_remedies() -> None:
     proto = conv_net(b2=np.full(6, -1e6, np.float32))
-    with pytest.raises(DeadUnitError, match=r"3 starts.*--seed-image"):
+    with pytest.raises(DeadUnitError, match=r"3 starts.*--from"):
         solved(problem(proto, "relu2"))
 
 
@@ -252,6 +254,63 @@ def test_a_unit_that_is_silent_near_grey_is_found_by_a_stronger_start() -> None:
     run = solved(wanted, steps=30)
     assert start(run).std() > 0.1
     assert activation(wanted, image(run)) > activation(wanted, start(run))
+
+
+def test_a_unit_that_is_silent_at_every_start_is_woken_by_relaxed_rectifiers() -> None:
+    # The bias is beyond what noise of any contrast reaches, and within what an image can.
+    kernel = np.zeros((4, 3, 3, 3), np.float32)
+    kernel[:, :, 1, 1] = 1
+    proto = conv_net(w1=kernel, b1=np.full(4, -2.7, np.float32))
+    model = load(proto)
+    network = lower(model, ["relu1"], (1, 3, 16, 16))
+    silent = problem(proto, "relu1")
+    with pytest.raises(DeadUnitError):
+        solved(silent)
+    relaxed = dataclasses.replace(silent.engine, network=replace_backward(network, "relaxed"))
+    run = solved(dataclasses.replace(silent, relaxed=lambda: relaxed))
+    assert run.woken[0] > 0
+    assert activation(silent, start(run)) == 0
+    assert activation(silent, image(run)) > 0
+
+
+def test_relaxed_rectifiers_wake_no_unit_that_is_awake() -> None:
+    kernel = np.zeros((4, 3, 3, 3), np.float32)
+    kernel[:, :, 1, 1] = 1
+    proto = conv_net(w1=kernel, b1=np.array([0, -2.7, 0, -2.7], np.float32))
+    wanted = problem(proto, "relu1", filters=[0, 1])
+    relaxed = dataclasses.replace(wanted.engine, network=replace_backward(wanted.engine.network, "relaxed"))
+    together = solved(dataclasses.replace(wanted, relaxed=lambda: relaxed))
+    assert together.woken[0] == 0
+    assert together.woken[1] > 0
+    alone = solved(problem(proto, "relu1", filters=[0]))
+    np.testing.assert_allclose(image(together)[0], image(alone)[0], atol=1e-5)
+
+
+def test_the_mean_of_two_views_is_what_a_step_follows() -> None:
+    calls: list[int] = []
+
+    def watch(scene: Scene) -> Tensor:
+        calls.append(1)
+        return -scene.activations[""].flatten(1).mean(1) * len(calls)
+
+    run = solved(problem(conv_net(), objective=Objective(((watch, 1.0),))), steps=1, views=2, start=False)
+    once = solved(problem(conv_net()), steps=1, start=False)
+    assert len(calls) == 2
+    assert run.history.shape == once.history.shape
+
+
+def test_the_influence_is_the_sum_of_the_absolute_gradients_of_the_picture() -> None:
+    steps: list[Tensor] = []
+    wanted = problem(conv_net(), transforms=(), parameterization=Pixel())
+    run = solved(wanted, steps=3, transparency=True, callbacks=[lambda step: steps.append(step.image)])
+    total = torch.zeros_like(steps[0])
+    for shown in steps:
+        leaf = shown.clone().requires_grad_()
+        term = wanted.objective(wanted.scene({"image": leaf}, None))[0]
+        total += torch.autograd.grad(term.sum(), leaf)[0].abs()
+    assert run.influence is not None
+    np.testing.assert_allclose(run.influence, total, rtol=1e-5, atol=1e-9)
+    assert solved(wanted, steps=3).influence is None
 
 
 def test_a_nan_loss_names_step_and_loss() -> None:
@@ -340,7 +399,8 @@ def test_the_last_steps_of_a_value_to_reach_are_ever_smaller() -> None:
     solved(
         problem(conv_net(), objective=reach, transforms=(), parameterization=Pixel()),
         steps=40,
-        settle=True,
+        settle=0.25,
+        anneal=0.25,
         callbacks=[lambda step: images.append(torch.logit(step.image))],
     )
     moved = [float((after - before).abs().mean()) for before, after in pairwise(images)]

@@ -37,8 +37,8 @@ def test_a_users_own_loss_is_written_as_text() -> None:
 
 
 def test_weights_of_zero_leave_a_loss_out() -> None:
-    assert Recipe().objective.names == ["activation"]
-    assert Recipe(tv_weight=2, lp_weight=1).objective.names == ["activation", "total variation", "L6 norm"]
+    assert Recipe().loss.names == ["activation"]
+    assert Recipe(tv_weight=2, lp_weight=1).loss.names == ["activation", "total variation", "L6 norm"]
 
 
 def test_an_unknown_setting_of_another_version_is_named() -> None:

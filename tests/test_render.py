@@ -66,6 +66,42 @@ def test_any_volume_is_read_back_exactly(channels: int, depth: int, height: int,
     assert torch.equal(from_image(to_image(values), channels, depth), values)
 
 
+@pytest.mark.parametrize(
+    "shape", [(1, 5, 7), (2, 5, 7), (3, 5, 7), (9, 5, 7), (1, 4, 5, 7), (3, 4, 5, 7), (2, 4, 5, 7)]
+)
+def test_an_opacity_changes_no_value_even_where_nothing_is_seen(shape: tuple[int, ...], tmp_path: Path) -> None:
+    values = levels(*shape)
+    alpha = levels(1, *shape[1:])[0] * (torch.arange(7) % 2)
+    path = tmp_path / "picture.png"
+    write_file(path, png_bytes(to_image(values, alpha), {"node": "conv5"}))
+    picture, recipe = read_png(path)
+    assert picture.mode == ("RGBA" if shape[0] == 3 else "LA")
+    assert recipe == {"node": "conv5"}
+    depth = shape[1] if len(shape) == 4 else None
+    assert torch.equal(from_image(picture, shape[0], depth), values)
+    plain = to_image(values)
+    assert picture.convert(plain.mode).tobytes() == plain.tobytes()
+
+
+def test_each_channel_and_slice_has_the_opacity_of_its_pixels() -> None:
+    alpha = levels(1, 4, 5, 7)[0]
+    for channels in (1, 2, 3):
+        band = to_image(levels(channels, 4, 5, 7), alpha).getchannel("A")
+        read = from_image(band, 1 if channels == 3 else channels, 4)
+        assert torch.equal(read, alpha.expand(len(read), 4, 5, 7))
+
+
+def test_gaps_between_cells_are_opaque() -> None:
+    band = np.asarray(to_image(levels(2), torch.zeros(5, 7)).getchannel("A"))
+    assert band[:, 7].tolist() == [255] * 5
+    assert band.sum() == 5 * 255
+
+
+def test_an_opacity_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"its own size, not \(7, 5\)"):
+        to_image(levels(3), torch.zeros(7, 5))
+
+
 def slow_grid(cells: list[list[list[int]]], columns: int, gap: int) -> list[list[int]]:
     """Paint the cells one by one on mid-grey."""
     height, width, rows = len(cells[0]), len(cells[0][0]), -(-len(cells) // columns)
@@ -195,7 +231,7 @@ def test_what_cannot_be_written_is_found_beforehand(name: str, reason: str, tmp_
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("suffix", [".png", ".npy", ".json", ".gif", ".webp", ".WebP"])
+@pytest.mark.parametrize("suffix", [".png", ".apng", ".npy", ".json", ".gif", ".webp", ".WebP"])
 def test_all_kinds_of_files_are_written(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"result{suffix}"
     check_writable(path, (".gif", suffix.lower()))
@@ -411,6 +447,14 @@ def test_any_kind_of_picture_can_be_read(
 def test_a_transparent_palette_is_laid_on_white(tmp_path: Path) -> None:
     path = saved(uniform("RGB", (255, 0, 51)).quantize(4), tmp_path / "a.png", transparency=0)
     assert read_photo(path, 1, (2, 2)).flatten().tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_picture_that_onnxvis_wrote_is_read_as_it_was_measured(channels: int, tmp_path: Path) -> None:
+    values = levels(channels)
+    path = tmp_path / "a.png"
+    path.write_bytes(png_bytes(to_image(values, torch.zeros(5, 7)), {"node": "conv5"}))
+    assert torch.equal(read_photo(path, channels, (5, 7)), values)
 
 
 def test_a_photo_is_turned_as_its_camera_says(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ LABELS = [
     "狐 🦊 é",
     "\udcff\0",
     "line\nbreak",
+    "\n".join("12345678"),
     "W" * 100_000,
     "[bold]%s{}[/bold]",
     " \t ",
@@ -66,16 +67,19 @@ def test_columns_can_be_chosen() -> None:
 def test_no_label_covers_a_picture_or_its_neighbor(label: str) -> None:
     pictures = [Image.effect_noise((130, 100), 90) for _ in range(12)]
     with_text, without = contact_sheet(pictures, [label] * 12), contact_sheet(pictures, [""] * 12)
-    assert with_text.size == without.size
-    changed = np.asarray(with_text) != np.asarray(without)
+    lines = min(4, label.count("\n") + 1)
+    assert with_text.size == (without.width, without.height + 3 * 17 * (lines - 1))
+    shown = np.asarray(with_text)
+    ink = shown.min(2) < 255
     for row in range(3):
+        top = 8 + row * (100 + 19 + 17 * (lines - 1) + 8)
         for column in range(4):
-            top, left = 8 + row * (100 + 19 + 8), 8 + column * (130 + 8)
-            cell = np.asarray(without)[top : top + 100, left : left + 130, 0]
-            assert np.array_equal(cell, np.asarray(pictures[4 * row + column]))
-            assert not changed[top : top + 100].any()
-            assert not changed[:, left - 8 : left].any()
-    assert changed.any() == bool(label.split())
+            left = 8 + column * (130 + 8)
+            cell = shown[top : top + 100, left : left + 130]
+            assert np.array_equal(cell, np.repeat(np.asarray(pictures[4 * row + column])[..., None], 3, 2))
+            assert not ink[:, left - 8 : left].any()
+        assert not ink[top - 8 : top].any()
+        assert ink[top + 100 : top + 119].any() == bool(label.split())
 
 
 @pytest.mark.parametrize("title", [text for text in LABELS if text.split()])
@@ -86,6 +90,41 @@ def test_a_title_is_drawn_above_the_sheet(title: str) -> None:
     assert np.array_equal(np.asarray(titled)[above:], np.asarray(sheet))
     assert np.asarray(titled)[:above].min() < 128
     assert np.asarray(titled)[:, :8].min() == 255
+
+
+def ink_rows(tile: Image.Image, top: int) -> tuple[int, int]:
+    """The first and the last row with ink below the picture."""
+    rows = np.flatnonzero((np.asarray(tile)[top:] < 200).any((1, 2)))
+    return int(rows[0]), int(rows[-1])
+
+
+def test_a_label_has_the_lines_that_it_is_given() -> None:
+    one, two = captioned(plain(2, (200, 50)), ["name", "name\n0.2 -> 506"])
+    assert one.size == two.size == (200, 50 + 19 + 17)
+    first, second = (np.asarray(tile)[50 : 50 + 19] for tile in (one, two))
+    assert np.array_equal(first, second)
+    assert ink_rows(one, 50)[1] < 19 < ink_rows(two, 50)[1]
+
+
+def test_each_line_is_cut_off_where_its_tile_ends() -> None:
+    (tile,) = captioned(plain(1, (60, 10)), ["W" * 99 + "\n" + "W" * 99])
+    assert tile.size == (60, 10 + 19 + 17)
+
+
+def test_what_is_on_further_lines_follows_on_the_last() -> None:
+    few, many = captioned(plain(1) * 2, ["1\n2\n3\n4 5", "1\n2\n3\n4\n5"], least_width=100)
+    assert few.tobytes() == many.tobytes()
+
+
+def test_accents_that_reach_high_do_not_cover_the_picture() -> None:
+    (tile,) = captioned([Image.new("RGB", (60, 50), "red")], ["Z" + "\u0301" * 99])
+    assert tile.crop((0, 0, 60, 50)).getcolors() == [(60 * 50, (255, 0, 0))]
+
+
+def test_transparent_pictures_are_laid_on_white() -> None:
+    picture = Image.new("RGBA", (200, 200), (255, 0, 0, 0))
+    for sheet in (stitch([picture]), contact_sheet([picture], [""])):
+        assert sheet.getpixel((100, 100)) == (255, 255, 255)
 
 
 def test_a_title_has_room_above_a_single_picture() -> None:
@@ -100,7 +139,7 @@ def test_too_many_pixels_are_shrunk_until_the_sheet_can_be_opened() -> None:
 
 
 def test_a_narrow_picture_stands_in_the_middle_of_its_tile() -> None:
-    tile = captioned(Image.new("L", (2, 50)), "label", least_width=100)
+    (tile,) = captioned([Image.new("L", (2, 50))], ["label"], least_width=100)
     assert tile.width == 100
     assert np.flatnonzero(np.asarray(tile)[:50, :, 0].max(0) == 0).tolist() == [49, 50]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +13,33 @@ import pytest
 import torch
 from torch import Tensor
 
+from onnxvis.distortions import Blur, ColorShift, Noise
 from onnxvis.errors import InputError, SettingError
+from onnxvis.frames import Crop, Pad
+from onnxvis.sampling import fit
 from onnxvis.transforms import Invertible, Jitter, RandomAffine, Transform
+from onnxvis.views import Box, Flip, Rotate, Scale
 
-TRANSFORMS = [Jitter(3), Jitter(0.25), RandomAffine(scale=(0.5, 1.2), rotate=20, shift=0.2)]
+AVERAGING: list[Transform] = [
+    Jitter(3),
+    Jitter(0.25),
+    RandomAffine(scale=(0.5, 1.2), rotate=20, shift=0.2),
+    Scale(0.8, 1.25),
+    Scale(0.9, 1.1, steps=11),
+    Box(0.2, 0.9),
+    Rotate(30),
+    Flip(axes=(-1, -2)),
+    Blur(0.2, 1.5),
+]
+"""Those whose every pixel is a weighted mean of the image's, at the image's size."""
+RANDOM = [*AVERAGING, Crop(3), Crop(0.4), Scale(0.5, 0.9, fill=0.5), Rotate(30, fill=0.0), Noise(0.1), ColorShift()]
+TRANSFORMS = [*RANDOM, Pad(2), Pad(0.25, fill=0.5)]
 SHAPES = [(1, 3, 16, 16), (2, 1, 7, 9), (1, 5, 8, 5)]
+LUCID = (Pad(12, fill=0.5), Crop(8), Scale(0.9, 1.1, steps=11, fill=0.5), Rotate(10, fill=0.0), Crop(4))
 
 each_transform = pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
+each_random = pytest.mark.parametrize("transform", RANDOM, ids=str)
+each_average = pytest.mark.parametrize("transform", AVERAGING, ids=str)
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
@@ -29,7 +51,7 @@ def random_images(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(11))
 
 
-@each_transform
+@each_average
 @each_shape
 def test_shape_dtype_and_range_are_kept(transform: Transform, shape: tuple[int, ...]) -> None:
     views = transform(random_images(*shape), generators(*range(shape[0])))
@@ -47,14 +69,14 @@ def test_an_image_does_not_depend_on_its_batch(transform: Transform) -> None:
     torch.testing.assert_close(batch[1:2], alone, atol=1e-6, rtol=0)
 
 
-@each_transform
+@each_random
 def test_each_image_gets_its_own_draw(transform: Transform) -> None:
     same = random_images(1, 3, 10, 12).expand(4, -1, -1, -1)
     views = transform(same, generators(0, 1, 2, 3))
     assert len({tuple(view.flatten().tolist()) for view in views}) > 1
 
 
-@each_transform
+@each_random
 def test_same_seed_gives_same_bits_and_the_next_draw_another_view(transform: Transform) -> None:
     images = random_images(1, 3, 16, 16)
     first, second = (transform(images, generators(2)) for _ in range(2))
@@ -64,7 +86,7 @@ def test_same_seed_gives_same_bits_and_the_next_draw_another_view(transform: Tra
     assert any(not torch.equal(views[0], view) for view in views[1:])
 
 
-@each_transform
+@each_average
 def test_gradient_flows_to_the_images(transform: Transform) -> None:
     images = random_images(2, 3, 9, 9).requires_grad_()
     torch.autograd.backward(transform(images, generators(0, 1)).sum())
@@ -72,6 +94,54 @@ def test_gradient_flows_to_the_images(transform: Transform) -> None:
     assert bool((images.grad.flatten(1) > 0).any(dim=1).all())
     # Each view is made of 81 pixels whose weights sum to one.
     torch.testing.assert_close(images.grad.sum(dim=(2, 3)), torch.full((2, 3), 81.0), atol=1e-3, rtol=0)
+
+
+@each_transform
+def test_every_image_gets_a_gradient(transform: Transform) -> None:
+    images = random_images(2, 3, 9, 9).requires_grad_()
+    (gradient,) = torch.autograd.grad(transform(images, generators(0, 1)).square().sum(), images)
+    assert bool((gradient.flatten(1) != 0).any(dim=1).all())
+
+
+@pytest.mark.parametrize("transform", [item for item in TRANSFORMS if not isinstance(item, Noise)], ids=str)
+def test_everything_happens_on_the_device_of_the_images(transform: Transform) -> None:
+    # Tensors on the device "meta" have shapes alone: to read a value, or to mix in a tensor of the CPU, is an error.
+    view = transform(torch.empty(2, 3, 16, 12, device="meta"), generators(0, 1))
+    assert view.device.type == "meta"
+
+
+@pytest.mark.parametrize("transform", [item for item in TRANSFORMS if not isinstance(item, RandomAffine)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 2, 15), (2, 1, 6, 7, 8)], ids=str)
+def test_signals_and_volumes_have_views_too(transform: Transform, shape: tuple[int, ...]) -> None:
+    images = random_images(*shape)
+    if len(shape) == 3 and (isinstance(transform, Rotate) or transform == Flip(axes=(-1, -2))):
+        with pytest.raises(InputError, match=r"needs .*images .* or volumes .*: leave it out"):
+            transform(images, generators(0, 1))
+        return
+    views = transform(images, generators(0, 1))
+    torch.testing.assert_close(views[1:], transform(images[1:], generators(1)))
+    assert fit(views, shape[2:]).shape == shape
+
+
+@each_transform
+def test_settings_are_plain_values_from_which_the_same_transform_can_be_made(transform: Any) -> None:
+    settings = json.loads(json.dumps(dataclasses.asdict(transform)))
+    again = type(transform)(**{name: tuple(it) if isinstance(it, list) else it for name, it in settings.items()})
+    assert again == transform
+
+
+@pytest.mark.parametrize("size", [(48, 48), (33, 50)])
+def test_the_transforms_of_lucid_one_after_another_come_back_to_the_size_of_the_image(size: tuple[int, int]) -> None:
+    images = random_images(2, 3, *size).requires_grad_()
+    view: Tensor = images
+    for transform in LUCID:
+        view = transform(view, generators(0, 1))
+    assert view.shape[2:] == (size[0] + 12, size[1] + 12)
+    view = fit(view, size)
+    assert view.shape == images.shape
+    (gradient,) = torch.autograd.grad(view.sum(), images)
+    # Twelve pixels of margin are more than crops, scale and angle can lose but in the corners.
+    assert (gradient > 0).float().mean() > 0.95
 
 
 @each_transform
@@ -164,7 +234,7 @@ def test_affine_turns_scales_and_shifts_as_the_slow_definition(size: tuple[int, 
     np.testing.assert_allclose(affine(image, generators(seed))[0, 0].numpy(), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("pixels", [-1, -0.1, 1.0, 8.5])
+@pytest.mark.parametrize("pixels", [-1, -0.1, 1.0, 8.5, math.nan, math.inf])
 def test_jitter_outside_its_range_is_refused(pixels: float) -> None:
     with pytest.raises(SettingError, match="Jitter takes whole pixels"):
         Jitter(pixels)

@@ -592,7 +592,7 @@ def test_losses_can_be_subtracted_divided_and_summed() -> None:
     assert [weight for _, weight in (first - second / 2).terms] == [1, -0.5]
     assert [weight for _, weight in (-(first + second)).terms] == [-1, -1]
     assert sum([first, second]).terms == (first + second).terms  # type: ignore[union-attr] # the sum is no int
-    with pytest.raises(TypeError, match="can be added to losses"):
+    with pytest.raises(TypeError, match="losses must be a loss"):
         _ = 3 + first
 
 
