@@ -14,7 +14,8 @@ import typer
 
 from onnxvis import options, report
 from onnxvis.commands import INTERRUPTED, Command
-from onnxvis.errors import OnnxvisError
+from onnxvis.doctor import diagnose
+from onnxvis.errors import OnnxvisError, SettingError
 from onnxvis.model import NodeSpec, load
 from onnxvis.recipe import Recipe
 from onnxvis.render import check_writable
@@ -195,6 +196,81 @@ def visualize(
     if pictures or variation:
         _exit(lambda: command.many(model, recipe, pictures, variation, batch))
     _exit(lambda: command.one(model, recipe))
+
+
+@app.command()
+def doctor(
+    model: options.Model,
+    node: options.Node = None,
+    filter_: options.Filter = None,
+    neuron: options.Neuron = None,
+    minimize: options.Minimize = False,
+    reach: options.Reach = None,
+    preset: options.Preset = Recipe.preset,
+    objective: options.Objective = None,
+    direction: options.Direction = None,
+    learning_rate: options.LearningRate = None,
+    seed: options.Seed = Recipe.seed,
+    seed_image: options.SeedImage = None,
+    size: options.Size = None,
+    preprocess: options.Preprocess = None,
+    range_: options.Range = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    bgr: options.Bgr = None,
+    layout: options.Layout = None,
+    wrt: options.Wrt = None,
+    input_: options.Input = None,
+    channel_axis: options.ChannelAxis = None,
+    logits: options.Logits = Recipe.logits,
+    parameterization: options.Parameterization = None,
+    jitter: options.Jitter = None,
+    tv_weight: options.TvWeight = None,
+    tv_beta: options.TvBeta = Recipe.tv_beta,
+    lp_weight: options.LpWeight = None,
+    lp_p: options.LpP = Recipe.lp_p,
+    images: options.Images = None,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+) -> None:
+    """Say why a picture stays grey, and what to do about it."""
+    filters, pictures = filters_of(filter_ or ())
+    if pictures:
+        message = "The doctor looks at one unit: name one filter, or several that one picture shows together."
+        raise SettingError(message, filters=filter_)
+    settings = {
+        "node": node,
+        "filters": filters,
+        "channel_axis": channel_axis,
+        "neuron": neuron_of(neuron),
+        "goal": goal_of(minimize, reach),
+        "logits": logits,
+        "wrt": wrt_of(wrt),
+        "inputs": inputs_of(input_),
+        "size": size_of(size),
+        "preprocess": preprocess,
+        "range": numbers_of("--range", range_, 2),
+        "mean": numbers_of("--mean", mean),
+        "std": numbers_of("--std", std),
+        "bgr": bgr,
+        "layout": None if layout is None else layout.upper(),
+        "preset": preset,
+        "objective": objective,
+        "direction": None if direction is None else str(direction),
+        "tv_weight": tv_weight,
+        "tv_beta": tv_beta,
+        "lp_weight": lp_weight,
+        "lp_p": lp_p,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
+    found = diagnose(
+        load(model), recipe_of(settings, parameterization, jitter), seed_image=seed_image, device=device, images=images
+    )
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_dict(), indent=2) + "\n")
+        return
+    report.diagnosis(found)
 
 
 @app.command()

@@ -201,7 +201,7 @@ def _outweighed(seen: Examination) -> Finding | None:
     return Finding(
         "outweighed",
         f"The picture {what} because {names[index]} outweighs {names[0]}: it pulls up to "
-        f"{_rounded(pulls[index - 1]):g} times as hard, and leaves {percent(trial.gain / alone.gain)} of "
+        f"{_rounded(pulls[index - 1]):g} times as hard, and leaves {percent(max(0.0, trial.gain / alone.gain))} of "
         "the gain.",
         f"Lower {flag} from {abs(weight):g} to about {lower:g}.",
     )

@@ -25,7 +25,7 @@ from onnxvis.scene import Scene
 
 Form = Literal["dot", "cosine", "dot-cosine"]
 """How an activation is compared with a direction."""
-Against = Literal["logsumexp", "mean", "max"]
+Against = Literal["logsumexp", "mean", "max", "top"]
 """What stands for the other filters."""
 LEAST_COSINE = 0.1
 """The floor of the cosine beside a dot product: lucid's, without which a direction that is not met has no gradient."""
@@ -136,7 +136,8 @@ class Margin(Loss):
     - "logsumexp": o = log(sum of exp a_k). On logits, for one class and weight 1, the loss is then minus the log-odds
       of the class under the softmax, -log(p / (1 - p)), which does not saturate where p does;
     - "mean": o = (sum of a_k) / K;
-    - "max": o = max a_k, the runner-up.
+    - "max": o = max a_k, the runner-up;
+    - "top": o = the mean of the strongest tenth of the a_k, at least one.
 
     Attributes:
         filters: Indices along the channel axis; None: those of the target.
@@ -266,7 +267,20 @@ def _max(means: Tensor, chosen: Tensor) -> Tensor:
     return means.masked_fill(chosen, -math.inf).amax(1)
 
 
-_OTHERS: Mapping[Against, Callable[[Tensor, Tensor], Tensor]] = {"logsumexp": _logsumexp, "mean": _mean, "max": _max}
+def _top(means: Tensor, chosen: Tensor) -> Tensor:
+    others = means.masked_fill(chosen, -math.inf).sort(dim=1, descending=True).values
+    counts = ((~chosen).sum(1, keepdim=True) // _TENTH).clamp(min=1)
+    kept = torch.arange(means.shape[1], device=means.device) < counts
+    return others.masked_fill(~kept, 0).sum(1) / counts[:, 0]
+
+
+_TENTH = 10
+_OTHERS: Mapping[Against, Callable[[Tensor, Tensor], Tensor]] = {
+    "logsumexp": _logsumexp,
+    "mean": _mean,
+    "max": _max,
+    "top": _top,
+}
 
 
 @functools.lru_cache(maxsize=8)

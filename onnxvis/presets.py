@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onnxvis.distortions import Noise
+from onnxvis.distortions import ColorShift, Noise
 from onnxvis.errors import SettingError
 from onnxvis.frames import Crop, Pad
 from onnxvis.images import Fourier, Parameterization, Pixel
@@ -41,10 +41,12 @@ class Situation:
         size: The spatial sizes of the input: (height, width) in pixels, (length,) in samples, (depth, height, width) in
             voxels, or () for features.
         role: What the target is.
+        one_place: Whether it is one position of the target, which a view that is moved would miss.
     """
 
     size: tuple[int, ...]
     role: Role = "deep"
+    one_place: bool = False
 
     @property
     def is_picture(self) -> bool:
@@ -76,7 +78,7 @@ def role_of(shape: Sequence[int], channel_axis: int | None, size: Sequence[int],
         shape: Of its tensor, for one image.
         channel_axis: The axis of its channels.
         size: The spatial sizes of the input.
-        decides: Whether the tensor is an output of the model, or the logits of one.
+        decides: Whether the tensor is an output of the model, or the logits of one, whose classes exclude each other.
     """
     if channel_axis is None:
         return "deep"
@@ -112,16 +114,18 @@ def filled(recipe: Any, chosen: Settings) -> Any:
     }
     if recipe.losses is not None:
         # The losses say all of it.
-        changes |= {name: 0.0 for name in ("tv_weight", "lp_weight") if name in changes}
+        changes |= {name: 0.0 for name in ("tv_weight", "lp_weight") if name in changes} | {"objective": None}
     return dataclasses.replace(recipe, **changes)
 
 
 def _auto(situation: Situation) -> Settings:
     """Choose by what the input and the target are."""
-    if not situation.size:
-        return Settings(Pixel(), ())
+    objective = "margin" if situation.role == "class" else "activation"
     if not situation.is_picture:
-        return Settings(_fourier(situation), (Jitter(0.05),))
+        rolls = situation.size and not situation.one_place
+        return Settings(_fourier(situation), (Jitter(0.05),) if rolls else (), objective=objective)
+    if situation.role == "class":
+        return Settings(_fourier(situation), (_views(situation), ColorShift(0.3, 0.2)), objective=objective)
     return Settings(_fourier(situation), (_views(situation),))
 
 

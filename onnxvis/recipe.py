@@ -44,7 +44,7 @@ _SERIALIZABLE: Mapping[str, type[Any]] = {
 }
 _AIMS: Mapping[str, Callable[[Recipe], Loss]] = {
     "activation": lambda recipe: ActivationMaximization(neuron=recipe.neuron, goal=recipe.goal),
-    "margin": lambda recipe: Margin(neuron=recipe.neuron, against="mean"),
+    "margin": lambda recipe: Margin(neuron=recipe.neuron, against="top"),
     "deepdream": lambda _: DeepDream(),
     "direction": lambda recipe: Direction(recipe.direction or (), neuron=recipe.neuron),
     "caricature": lambda _: Caricature(),

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from onnxvis.doctor import Diagnosis
 from onnxvis.maximize import Callback, Step
 from onnxvis.model import Model, NodeSpec
 from onnxvis.result import Result
@@ -97,6 +98,15 @@ def _described(found: Result) -> str:
         height, width = item.size
         return f"{width}x{height}"
     return f"{item.kind} {_shape(item.shape)}"
+
+
+def diagnosis(found: Diagnosis) -> None:
+    """Print what stands between a recipe and its picture."""
+    for label, text in found.facts:
+        fact(label, text)
+    for finding in found.findings:
+        line(str(finding))
+    line(found.verdict)
 
 
 def losses(found: Result) -> None:

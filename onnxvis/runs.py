@@ -26,6 +26,7 @@ from onnxvis.maximize import Callback, Method, Run, finish, maximize
 from onnxvis.measure import Measurement, Meter
 from onnxvis.memory import batch_size
 from onnxvis.model import Model
+from onnxvis.objectives import Margin
 from onnxvis.problem import Problem, Variable
 from onnxvis.recipe import Recipe
 from onnxvis.result import Group, Part, Result, VisualizationInterrupted
@@ -338,13 +339,14 @@ class _Reader:
         raw: Measurement | None,
         target: Target,
     ) -> Assessment:
-        goals = [getattr(loss, "goal", None) for loss, _ in self.prepared.units.objective.terms]
+        loss = self.prepared.units.objective.terms[0][0]
+        goal = self.prepared.recipe.goal if isinstance(loss, Margin) else getattr(loss, "goal", None)
         return self.prepared.assessor.assess(
             target,
             written,
             seed_activation=start.activation,
             float_activation=None if raw is None else raw.activation,
-            goal=goals[0] if self.prepared.aims_at_activation else None,
+            goal=goal,
         )
 
     def _scores(

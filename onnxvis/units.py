@@ -32,6 +32,8 @@ Array = np.ndarray[Any, Any]
 Pictures = Sequence[tuple[int | str, ...]] | Literal["all"]
 """The filters of each picture, or one picture for each filter of the layer."""
 
+_EXCLUSIVE = ("Softmax", "LogSoftmax", "QLinearSoftmax")
+"""Of the classes behind these one is right."""
 _OPPOSITE: Mapping[Goal, Goal] = {"maximize": "minimize", "minimize": "maximize"}
 
 
@@ -165,7 +167,7 @@ def find_units(
     sized = model.at(shapes_of(whole))
     targets = _targets(sized, recipe, aim, pictures)
     item = next(iter(found.optimized.values()))
-    situation = Situation(item.size, _role(sized, targets[0], shapes_of(whole), item))
+    situation = _situation(sized, recipe, aim, targets, shapes_of(whole), item)
     recipe = filled(recipe, settings_of(recipe.preset, situation))
     objective, names = _bound(sized, recipe, aim, targets[0])
     tensors = tuple(dict.fromkeys(names.values()))
@@ -346,10 +348,24 @@ def _tied(model: Model, recipe: Recipe, target: Target, loss: Loss) -> Loss:
     return tied
 
 
-def _role(model: Model, target: Target, shapes: Mapping[str, tuple[int, ...]], item: ImageInput) -> Role:
+def _situation(
+    model: Model,
+    recipe: Recipe,
+    aim: _Aim,
+    targets: Sequence[Target],
+    shapes: Mapping[str, tuple[int, ...]],
+    item: ImageInput,
+) -> Situation:
+    """Tell what a preset chooses by."""
+    target = targets[0]
     outputs = {str(value.name) for value in model.ir.graph.outputs}
-    decides = target.tensor in outputs or target.asked in outputs
-    return role_of(shapes.get(target.tensor, ()), target.channel_axis, item.size, decides=decides)
+    exclusive = {target.tensor, target.asked} & outputs and target.asked_op in ("", *_EXCLUSIVE)
+    # A gate goes by the sign of the gradient, which a difference of classes does not have.
+    raised = aim.goal == "maximize" and recipe.backprop is None and recipe.gradient_modifier != "negate"
+    decides = bool(exclusive) and raised and all(len(each.filters) == 1 for each in targets)
+    role = role_of(shapes.get(target.tensor, ()), target.channel_axis, item.size, decides=decides)
+    return Situation(item.size, role, one_place=aim.neuron is not None)
+
 
 
 def _goal(recipe: Recipe, goal: Goal) -> Goal:

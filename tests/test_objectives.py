@@ -203,7 +203,7 @@ def test_settings_of_a_direction_that_mean_nothing_are_refused(settings: Any, re
         Direction(VECTOR, **settings)
 
 
-@pytest.mark.parametrize("against", ["logsumexp", "mean", "max"])
+@pytest.mark.parametrize("against", ["logsumexp", "mean", "max", "top"])
 @pytest.mark.parametrize("filters", [(2,), (0, -1)])
 def test_a_margin_agrees_with_its_definition(against: Any, filters: tuple[int, ...]) -> None:
     activation = random_tensor(3, 6, 2, 2)
@@ -211,7 +211,13 @@ def test_a_margin_agrees_with_its_definition(against: Any, filters: tuple[int, .
     for image in activation.numpy().mean(axis=(2, 3)):
         own = [image[index] for index in filters]
         others = np.delete(image, [index % 6 for index in filters])
-        rest = {"logsumexp": np.log(np.exp(others).sum()), "mean": others.mean(), "max": others.max()}[against]
+        strongest = np.sort(others)[::-1][: max(1, len(others) // 10)]
+        rest = {
+            "logsumexp": np.log(np.exp(others).sum()),
+            "mean": others.mean(),
+            "max": others.max(),
+            "top": strongest.mean(),
+        }[against]
         wanted.append(0.7 * rest - np.mean(own))
     found = Margin(filters, channel_axis=1, against=against, weight=0.7)(scene(activation))
     np.testing.assert_allclose(found.numpy(), wanted)
@@ -294,3 +300,10 @@ def test_ascent_on_the_activations_makes_a_loss_smaller(loss: Loss) -> None:
     (gradient,) = torch.autograd.grad(before.sum(), activation)
     after = loss(scene(activation - 0.01 * gradient))
     assert bool((after < before).all())
+
+
+def test_the_top_of_the_others_is_their_strongest_tenth() -> None:
+    activation = random_tensor(2, 42)
+    others = activation[:, 1:].sort(1, descending=True).values
+    found = Margin((0,), channel_axis=1, against="top")(scene(activation))
+    torch.testing.assert_close(found, others[:, :4].mean(1) - activation[:, 0])
