@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onnxvis.distortions import ColorShift, Noise
+from onnxvis.distortions import ColorShift
 from onnxvis.errors import SettingError
 from onnxvis.frames import Crop, Pad
 from onnxvis.images import Fourier, Parameterization, Pixel
 from onnxvis.maco import Maco
 from onnxvis.transforms import Jitter, RandomAffine, Transform
-from onnxvis.views import Box, Rotate, Scale
+from onnxvis.views import Rotate, Scale
 
 Role = Literal["shallow", "deep", "class", "tokens"]
 """What a target is: filters whose positions lie dense, filters whose positions lie wide apart, one of several classes
@@ -31,6 +31,8 @@ _IMAGE_AXES = 2
 _NARROW = 8
 """What is narrower than so many pixels is no picture that could be turned."""
 _LEAST_CLASSES = 3
+_LAST = 0.25
+"""The last part of the steps, in which a filter's picture is looked at straight, in ever smaller steps."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Situation:
     def is_picture(self) -> bool:
         """Whether the input is an image that can be turned and scaled."""
         return len(self.size) == _IMAGE_AXES and min(self.size) >= _NARROW
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is a picture with room for objects and their surroundings."""
+        return self.is_picture and min(self.size) >= SMALL_IMAGE
 
 
 @dataclass(frozen=True)
@@ -120,18 +127,21 @@ def filled(recipe: Any, chosen: Settings) -> Any:
 
 def _auto(situation: Situation) -> Settings:
     """Choose by what the input and the target are."""
-    objective = "margin" if situation.role == "class" else "activation"
-    if not situation.is_picture:
-        rolls = situation.size and not situation.one_place
-        return Settings(_fourier(situation), (Jitter(0.05),) if rolls else (), objective=objective)
     if situation.role == "class":
-        return Settings(_fourier(situation), (_views(situation), ColorShift(0.3, 0.2)), objective=objective)
-    return Settings(_fourier(situation), (_views(situation),))
+        if not situation.is_large:
+            return Settings(_fourier(situation), _views(situation))
+        # A class among many should be seen in many ways, and told from the others.
+        return Settings(_fourier(situation), (*_views(situation), ColorShift(0.3, 0.2)), objective="margin")
+    if situation.is_large and situation.role == "shallow":
+        # Small receptive fields see fine detail: nothing may hold that back.
+        rolls = () if situation.one_place else (Jitter(4),)
+        return Settings(Fourier(decay=1.0), rolls, learning_rate=0.2, anneal=_LAST, settle=_LAST)
+    return Settings(_fourier(situation), _views(situation), learning_rate=0.15, anneal=_LAST, settle=_LAST)
 
 
 def _fast(situation: Situation) -> Settings:
     """Take the same views in few large steps: good enough to see what a unit is about."""
-    return dataclasses.replace(_auto(situation), steps=32, learning_rate=0.15, anneal=0.5)
+    return dataclasses.replace(_auto(situation), steps=32, learning_rate=0.2, anneal=0.5)
 
 
 def _keras_vis(situation: Situation) -> Settings:
@@ -149,10 +159,11 @@ def _lucid(situation: Situation) -> Settings:
 
 
 def _maco(situation: Situation) -> Settings:
-    """Optimize the phase alone, through boxes: Fel et al. 2023, https://arxiv.org/abs/2306.06805."""
+    """Optimize the phase alone, and show where the gradients were: Fel et al. 2023, https://arxiv.org/abs/2306.06805."""
+    chosen = _auto(situation)
     if not situation.size:
-        return _auto(situation)
-    return Settings(Maco(), (Box(0.2, 0.5), Noise(0.08)), views=4, steps=256, transparency=situation.is_picture)
+        return chosen
+    return dataclasses.replace(chosen, parameterization=Maco(), learning_rate=0.05, transparency=situation.is_picture)
 
 
 def _deepdream(situation: Situation) -> Settings:
@@ -167,14 +178,20 @@ def _fourier(situation: Situation) -> Parameterization:
         return Pixel()
     if len(situation.size) == 1:
         return Fourier(decay=0.75)
-    return Fourier(decay=1.5) if min(situation.size) < SMALL_IMAGE else Fourier()
+    return Fourier() if situation.is_large else Fourier(decay=1.5)
 
 
-def _views(situation: Situation) -> Transform:
-    """Choose random windows of a picture: narrower ones where it is small."""
-    if min(situation.size) < SMALL_IMAGE:
-        return RandomAffine(scale=(0.6, 1.2), rotate=15, shift=0.1)
-    return RandomAffine(scale=(0.35, 1.2), rotate=20, shift=0.2)
+def _views(situation: Situation) -> tuple[Transform, ...]:
+    """Choose random views: windows of pictures, rolls of signals and volumes; features have none."""
+    if not situation.is_picture:
+        return (Jitter(0.05),) if situation.size and not situation.one_place else ()
+    if situation.one_place:
+        return (RandomAffine(scale=(0.9, 1.1), rotate=5, shift=0.02),)
+    if not situation.is_large:
+        return (RandomAffine(scale=(0.6, 1.2), rotate=15, shift=0.1),)
+    if situation.role == "class":
+        return (RandomAffine(scale=(0.35, 1.2), rotate=20, shift=0.2),)
+    return (RandomAffine(scale=(0.6, 1.2), rotate=10, shift=0.1),)
 
 
 PRESETS: Mapping[str, Callable[[Situation], Settings]] = {

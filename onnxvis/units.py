@@ -367,7 +367,6 @@ def _situation(
     return Situation(item.size, role, one_place=aim.neuron is not None)
 
 
-
 def _goal(recipe: Recipe, goal: Goal) -> Goal:
     """Return what an activation should become; the gradient modifier "negate" means the opposite."""
     if recipe.gradient_modifier != "negate":

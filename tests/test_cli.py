@@ -416,7 +416,7 @@ def test_animation_and_history_are_written_beside_the_picture(net: Path, onnxvis
     assert "a.png, a.webp, a.json (16x16, 4 steps" in done.stdout
     assert len(json.loads((net / "a.json").read_text())["activation"]) == 4
     with Image.open(net / "a.webp") as image:
-        assert image.n_frames == 4  # type: ignore[attr-defined] # of animated pictures
+        assert image.n_frames == 5  # type: ignore[attr-defined] # of animated pictures: the last is the result
 
 
 def test_replay_says_whether_it_is_the_same(net: Path, onnxvis: Callable[..., Done]) -> None:

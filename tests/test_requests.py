@@ -35,9 +35,10 @@ def test_filters_that_contradict_each_other_are_refused(words: list[str], reason
 def test_goals() -> None:
     assert goal_of(minimize=False, reach=None) == "maximize"
     assert goal_of(minimize=True, reach=None) == "minimize"
-    assert goal_of(minimize=False, reach=0.0) == 0.0
+    assert goal_of(minimize=False, reach="0") == 0.0
+    assert goal_of(minimize=False, reach="0,2") == "maximize"
     with pytest.raises(SettingError, match="contradict"):
-        goal_of(minimize=True, reach=1.0)
+        goal_of(minimize=True, reach="1")
 
 
 @pytest.mark.parametrize(
