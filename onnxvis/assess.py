@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from onnxvis.baselines import Answers, answers_to_folder, answers_to_noise
@@ -165,6 +166,7 @@ class Assessor:
         noise = answers_to_noise(meter, target)
         if judge is not None:
             judge.index_of(target, noise.values.shape[1])
+            judge.check(torch.zeros(next(iter(meter.inputs.values())).image_shape))
         natural = None if images is None else answers_to_folder(meter, target, images)
         return cls(meter, noise, natural, judge, disturbances)
 

@@ -235,9 +235,9 @@ def doctor(
 ) -> None:
     """Say why a picture stays grey, and what to do about it."""
     filters, pictures = filters_of(filter_ or ())
-    if pictures:
-        message = "The doctor looks at one unit: name one filter, or several that one picture shows together."
-        raise SettingError(message, filters=filter_)
+    if pictures or variation_of(None, None, None, reach):
+        message = "The doctor looks at one unit and one goal: name one filter, and one value to reach."
+        raise SettingError(message, filters=filter_, reach=reach)
     settings = {
         "node": node,
         "filters": filters,

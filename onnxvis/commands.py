@@ -117,7 +117,7 @@ class Command:
             interrupted = True
         finally:
             for written, result in folder.add(with_agreement(prepared, made)):
-                self._print_one(written, result)
+                self._print_one(written, result, labels[int(written.stem)])
             self._print_all(folder, time.perf_counter() - began, size)
         if not folder.written:
             message = (
@@ -149,11 +149,11 @@ class Command:
         if self.verbose and result.history:
             report.losses(result)
 
-    def _print_one(self, written: Path, result: Result) -> None:
+    def _print_one(self, written: Path, result: Result, told: str = "") -> None:
         if self.quiet:
             report.line(str(written))
         else:
-            report.picture(result, written)
+            report.picture(result, written, told)
 
     def _print_all(self, folder: PictureFolder, seconds: float, size: int) -> None:
         sheet = folder.finish()

@@ -66,13 +66,15 @@ class PictureFolder:
             target, number = self.prepared.units.targets[self._next], self._next
             self._next += 1
             if result is None:
-                self.dead.append(", ".join(target.labels or map(str, target.filters)))
+                self.dead.append(
+                    self.told[number] if self.told else ", ".join(target.labels or map(str, target.filters))
+                )
                 continue
             path = self.path / self._file_name(result, number)
             result.save(path)
             check_written(result, path)
             self.written.append(path)
-            self.agreement = result.agreement
+            self.agreement = self.agreement or result.agreement
             self._pictures.append(result.image)
             self._labels.append(_label(result, self.told[number] if self.told else ""))
             self._rows.append(_row(result, path))

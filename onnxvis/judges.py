@@ -216,6 +216,14 @@ class Judge:
         powers = np.exp(answers - answers.max())
         return np.asarray(powers / powers.sum())
 
+    def check(self, image: Tensor) -> None:
+        """Make sure that the judge can be shown such images.
+
+        Raises:
+            InputError: It cannot.
+        """
+        self._fitted(image)
+
     def _fitted(self, image: Tensor) -> Tensor:
         """Resize a picture to what the judge takes, grey or in color."""
         item = self.image_input

@@ -20,6 +20,7 @@ from onnxvis.errors import SettingError
 from onnxvis.scene import Activations, Scene
 
 __all__ = [
+    "REGULARIZERS",
     "ActivationMaximization",
     "Activations",
     "Goal",
@@ -149,6 +150,10 @@ class LpNorm(Loss):
         if math.isinf(self.p):
             return distance.amax(1)
         return _power((distance**self.p).mean(1), 1 / self.p)
+
+
+REGULARIZERS = (TotalVariation, LpNorm)
+"""What is asked of the image alone."""
 
 
 def local_variation(image: Tensor, beta: float) -> Tensor:

@@ -125,7 +125,7 @@ def transparency(accumulated: Tensor) -> Tensor:
         Tensor: (N, *spatial) in [0, 1]: the mean over the channels, a little smoothed, as a part of what
         all but the strongest fifth of the pixels stay below. Where there is no gradient at all, 1.
     """
-    blurred = accumulated.abs().mean(dim=1)
+    blurred = accumulated.abs().mean(dim=1) if accumulated.ndim > 1 else accumulated.abs()
     for axis, length in enumerate(blurred.shape[1:], start=1):
         blurred = (blurred.transpose(axis, -1) @ _gaussian(length, blurred.device)).transpose(axis, -1)
     pixels = blurred.flatten(1)

@@ -228,7 +228,7 @@ class _Loop:
         straight = self._slows_and_settles(step)
         images = self.problem.render(self.parameters)
         terms, by_image = self._looked_at(images, None if straight else generators)
-        self._add_influence(by_image[0])
+        self._add_influence(torch.where(column(self._ended(), by_image[0]), 0, by_image[0]))
         self.optimizer.zero_grad(set_to_none=True)
         by_parameter = torch.autograd.grad(
             list(images.values()), self.tensors, by_image, allow_unused=True, materialize_grads=True
@@ -352,7 +352,8 @@ class _Loop:
         wrong = ~torch.isfinite(self.history[begin:done])
         if bool(wrong.any()):
             step, term, _ = (int(index) for index in wrong.nonzero()[0])
-            self._fail(wrong.flatten(0, 1).any(0).cpu(), self.names[term], begin + step + 1)
+            # What becomes of an image after its end counts no more.
+            self._fail(wrong.flatten(0, 1).any(0).cpu() & (self.ends > begin), self.names[term], begin + step + 1)
 
     def _fail(self, images: Tensor, name: str, step: int) -> None:
         """Give images up; without any that is left and not dead, that is an error."""

@@ -27,6 +27,8 @@ def notes_of(units: Units) -> list[str]:
         notes.append(
             f"target moved before {target.asked_op} to the logits {target.name!r}, where the gradient does not vanish"
         )
+    if units.margin:
+        notes.append("of classes that exclude each other the margin over the strongest others is maximized")
     shape, axis = target.shape, target.channel_axis
     count = shape[axis] if shape is not None and axis is not None else None
     if not target.filters and isinstance(count, int) and count > 1:

@@ -23,9 +23,10 @@ from onnxvis.measure import Meter
 from onnxvis.model import Model
 from onnxvis.notes import notes_of
 from onnxvis.photos import folder_checksum
-from onnxvis.presets import Situation, settings_of
+from onnxvis.presets import settings_of
 from onnxvis.problem import Variable
 from onnxvis.recipe import Recipe
+from onnxvis.render import read_array
 from onnxvis.runs import Prepared, reaches
 from onnxvis.seeds import HeldValue, SeedImage, checksums, seed_values
 from onnxvis.units import Pictures, Units, find_units
@@ -60,6 +61,7 @@ def prepare(
     Raises:
         OnnxvisError: The model, the target or a setting is wrong; nothing has been optimized yet.
     """
+    spectrum = _spectrum(recipe)
     units = find_units(model, recipe, _device(device), pictures=pictures, inputs=inputs)
     if recipe.patience is not None and reaches(units):
         message = "A value is approached over all steps, so patience does not go with it: leave --patience out."
@@ -77,7 +79,7 @@ def prepare(
     return Prepared(
         units=units,
         recipe=settled,
-        seeds=tuple(seeds) if seeds is not None else (recipe.seed,) * len(units.targets),
+        seeds=_seeds(recipe, units) if seeds is None else tuple(seeds),
         variables=variables,
         meter=meter,
         assessor=Assessor.of(meter, units.targets[0], images=images, judge=judge),
@@ -85,8 +87,14 @@ def prepare(
         seed_image=image,
         left_out=_left_out(model, units.tensors),
         notes=tuple(notes_of(units)),
-        sources={**checksums([described, *found.named.values(), _vector(settled)]), **_spectrum(settled)},
+        sources={**checksums([described, *found.named.values(), _vector(settled)]), **spectrum},
     )
+
+
+def _seeds(recipe: Recipe, units: Units) -> tuple[int, ...]:
+    """Return the seed of each picture: one for all, unless a loss wants them to differ."""
+    count = len(units.targets)
+    return tuple(range(recipe.seed, recipe.seed + count)) if units.objective.distinct else (recipe.seed,) * count
 
 
 def _vector(recipe: Recipe) -> str | None:
@@ -99,7 +107,10 @@ def _spectrum(recipe: Recipe) -> dict[str, str]:
     path = getattr(recipe.parameterization, "spectrum", None)
     if path is None:
         return {}
-    return {path: folder_checksum(path)} if Path(path).is_dir() else checksums([path])
+    if Path(path).suffix.lower() != ".npy":
+        return {path: folder_checksum(path)}
+    read_array(path)
+    return checksums([path])
 
 
 def _check_photo(units: Units, photo: Tensor | None) -> None:
@@ -111,10 +122,18 @@ def _check_photo(units: Units, photo: Tensor | None) -> None:
 
 def _variable(given: Recipe, units: Units, item: ImageInput) -> Variable:
     """Choose for each input by its own size what is not given for all."""
-    chosen = settings_of(given.preset, Situation(item.size, units.role))
+    chosen = settings_of(
+        given.preset, dataclasses.replace(units.situation, size=item.size), given=given.parameterization
+    )
     wanted = given.parameterization or chosen.parameterization
+    if item.size and isinstance(wanted, Maco) and wanted.spectrum is not None:
+        # Whatever is wrong with it is said before anything else happens.
+        wanted.magnitudes(item.image_shape)
     if not item.size and isinstance(wanted, (Fourier, Laplacian, Maco, Cppn)):
         # Features have no spectrum.
+        if getattr(wanted, "spectrum", None) is not None:
+            message = f"Input {item.name!r} holds features, which have no spectrum: leave --spectrum out."
+            raise SettingError(message, name=item.name)
         wanted = Pixel()
     transforms = chosen.transforms if given.transforms is None else given.transforms
     return Variable(item.image_shape, wanted, transforms)

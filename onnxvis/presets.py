@@ -44,11 +44,13 @@ class Situation:
             voxels, or () for features.
         role: What the target is.
         one_place: Whether it is one position of the target, which a view that is moved would miss.
+        named: Whether filters of the target are named, instead of the whole tensor.
     """
 
     size: tuple[int, ...]
     role: Role = "deep"
     one_place: bool = False
+    named: bool = False
 
     @property
     def is_picture(self) -> bool:
@@ -100,12 +102,19 @@ def role_of(shape: Sequence[int], channel_axis: int | None, size: Sequence[int],
     return "shallow" if dense and positions else "deep"
 
 
-def settings_of(name: str, situation: Situation) -> Settings:
+def settings_of(name: str, situation: Situation, given: Parameterization | None = None) -> Settings:
     """Return what a preset chooses in a situation.
+
+    Args:
+        name: Of the preset.
+        situation: What it chooses by.
+        given: The parameterization, where one is given: whoever takes MACO's phases wants its preset.
 
     Raises:
         SettingError: There is no such preset.
     """
+    if name == "auto" and isinstance(given, Maco):
+        name = "maco"
     if name not in PRESETS:
         message = f"No preset {name!r}. There are {', '.join(PRESETS)}."
         raise SettingError(message, preset=name)
@@ -169,7 +178,9 @@ def _maco(situation: Situation) -> Settings:
 def _deepdream(situation: Situation) -> Settings:
     """Strengthen whatever a layer answers to, in a photo: Mordvintsev, Olah and Tyka 2015."""
     transforms = (Jitter(0.1),) if situation.size else ()
-    return Settings(_fourier(situation), transforms, objective="deepdream", steps=64)
+    # With filters named, it is these that are strengthened.
+    objective = "activation" if situation.named else "deepdream"
+    return Settings(_fourier(situation), transforms, objective=objective, steps=64)
 
 
 def _fourier(situation: Situation) -> Parameterization:

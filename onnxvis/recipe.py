@@ -166,7 +166,8 @@ class Recipe:
         if self.losses is not None:
             return self.losses
         # Driven down where "minimize" is asked for; the activation itself knows its goal.
-        sign = -1.0 if self.goal == "minimize" and self.objective not in (None, "activation") else 1.0
+        down = (self.goal == "minimize") != (self.gradient_modifier == "negate")
+        sign = -1.0 if down and self.objective not in (None, "activation") else 1.0
         weighted: list[tuple[Loss, float]] = [
             (_AIMS[self.objective or "activation"](self), sign),
             (TotalVariation(self.tv_beta), self.tv_weight or 0.0),

@@ -115,6 +115,6 @@ class PixelDistance(Loss):
             SettingError: There is no photo.
         """
         if scene.reference_image is None:
-            message = "There is no photo to compare with: give a seed image (--seed-image)."
+            message = "There is no photo to compare with: give a seed image (--from)."
             raise SettingError(message)
         return (scene.image - scene.reference_image).square().flatten(1).mean(1)

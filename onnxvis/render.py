@@ -122,7 +122,7 @@ def read_photo(path: str | os.PathLike[str], channels: int, size: tuple[int, int
         shape = (channels, *size)
         message = f"A picture cannot seed an input of {channels} channels. Give an array of shape {shape}."
         raise InputError(message, channels=channels)
-    with _opened(path, "a PNG or JPEG as --seed-image") as photo:
+    with _opened(path, "a PNG or JPEG as --from") as photo:
         upright = _eight_bit(ImageOps.exif_transpose(photo))
         # What onnxvis wrote is measured without its alpha.
         shown = upright if KEY in photo.info else composited(upright)

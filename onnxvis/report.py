@@ -120,13 +120,17 @@ def losses(found: Result) -> None:
     OUT.print(table)
 
 
-def picture(found: Result, path: Path) -> None:
-    """Print one line for one of many pictures."""
+def picture(found: Result, path: Path, told: str = "") -> None:
+    """Print one line for one of many pictures; of a group, with what tells it from the others."""
     stopped = " (interrupted)" if found.interrupted else ""
     what = ", ".join(found.target.labels or map(str, found.target.filters))
     several = found.measurement.by_filter if len(found.measurement.by_filter) > 1 else ()
     parts = f" = {' + '.join(f'{value:.4g}' for value in several)}" if several else ""
-    fact(f"filter {what}", f"{found.seed_activation:.4g} -> {found.activation:.4g}{parts}  {path.name}{stopped}")
+    scores = "".join(f", {name} {after:.4g}" for name, (_, after) in found.scores.items())
+    fact(
+        told or f"filter {what}",
+        f"{found.seed_activation:.4g} -> {found.activation:.4g}{parts}{scores}  {path.name}{stopped}",
+    )
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -172,8 +172,7 @@ def recipe_of(
 ) -> Recipe:
     """Fill a recipe."""
     written = _parameterization(parameterization, spectrum)
-    preset = "maco" if isinstance(written, Maco) and settings["preset"] == "auto" else settings["preset"]
-    recipe = Recipe(**{**settings, "preset": preset}, parameterization=written)
+    recipe = Recipe(**settings, parameterization=written)
     if jitter is None:
         return recipe
     (offset,) = numbers_of("--jitter", jitter, 1) or (0.0,)
@@ -193,7 +192,11 @@ def _parameterization(name: str | None, spectrum: Path | None) -> Parameterizati
     if name == "pixel":
         message = "Pixels have neither a spectrum nor colors of photos: leave --spectrum out, or write maco."
         raise SettingError(message, parameterization=name)
-    colors = photo_colors(spectrum) if spectrum.is_dir() else None
+    table = spectrum.suffix.lower() == ".npy"
+    if table and name not in (None, "maco"):
+        message = f"A table of magnitudes is for maco alone, not for {name}: give a folder of photos for its colors."
+        raise SettingError(message, parameterization=name)
+    colors = None if table else photo_colors(spectrum)
     if name in (None, "maco"):
         return Maco(spectrum=str(spectrum), colors=colors)
     return _COLORED[name](colors=colors)

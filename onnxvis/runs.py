@@ -18,7 +18,7 @@ from onnxvis.backprop import replace_backward
 from onnxvis.engine import Engine, engine_for
 from onnxvis.errors import DeadUnitError, NonFiniteLossError, NothingReplacedError
 from onnxvis.gradients import modifier_of
-from onnxvis.groups import Tuning
+from onnxvis.groups import Interpolation, Tuning
 from onnxvis.image_input import ImageInput
 from onnxvis.losses import ActivationMaximization, Activations, Scene
 from onnxvis.maco import transparency
@@ -235,7 +235,7 @@ class Prepared:
             views=_known(recipe.views),
             anneal=_SETTLING if value else _known(recipe.anneal),
             settle=_SETTLING if value else _known(recipe.settle),
-            transparency=bool(recipe.transparency),
+            transparency=bool(recipe.transparency) and self.image_input.kind == "picture",
         )
 
 
@@ -338,8 +338,11 @@ class _Reader:
         start: Measurement,
         raw: Measurement | None,
         target: Target,
-    ) -> Assessment:
+    ) -> Assessment | None:
         loss = self.prepared.units.objective.terms[0][0]
+        if isinstance(loss, Interpolation):
+            # A picture between two filters is meant for neither.
+            return None
         goal = self.prepared.recipe.goal if isinstance(loss, Margin) else getattr(loss, "goal", None)
         return self.prepared.assessor.assess(
             target,
@@ -356,9 +359,8 @@ class _Reader:
         objective = self.prepared.units.objective
         if self.prepared.aims_at_activation:
             return {}
-        loss, weight = objective.terms[0]
-        sign = -1.0 if weight > 0 else 1.0
-        before, after = (sign * float(loss(self._scene(images, index))) for images in (starts, written))
+        loss, _ = objective.terms[0]
+        before, after = (-float(loss(self._scene(images, index))) for images in (starts, written))
         return {objective.names[0]: (before, after)}
 
     def _scene(self, images: Mapping[str, Tensor], index: int) -> Scene:

@@ -140,7 +140,7 @@ class Scene:
             SettingError: There is no photo.
         """
         if (node or "") not in self.reference:
-            message = "There is no photo to compare with: give a seed image (--seed-image)."
+            message = "There is no photo to compare with: give a seed image (--from)."
             raise SettingError(message, node=node)
         return self._flat(self.reference[node or ""])
 

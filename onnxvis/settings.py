@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from onnxvis.errors import SettingError
 from onnxvis.losses import as_objective
 
@@ -200,7 +202,10 @@ def _parameterization(value: Any) -> Any:
 
 
 def _direction(value: Any) -> str | tuple[float, ...]:
-    return str(value) if isinstance(value, (str, os.PathLike)) else _several(_real)(value)
+    if isinstance(value, (str, os.PathLike)):
+        return str(value)
+    # One row of numbers, (1, C), is a vector too.
+    return _several(_real)(np.asarray(value).ravel().tolist() if hasattr(value, "shape") else value)
 
 
 def _modifier(value: Any) -> Any:
@@ -240,6 +245,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "backprop": _backprop,
 }
 _WANTED: Mapping[str, str] = {
+    "direction": "it is the path of a .npy file, or one number for each filter",
     "goal": "it is 'maximize', 'minimize' or a finite number to reach",
     "neuron": "it is 'center' or one number for each spatial axis",
     "parameterization": "it is one such as Pixel() or Fourier()",

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from onnxvis.errors import DeadUnitError, NonFiniteLossError
 from onnxvis.groups import Tuning
-from onnxvis.losses import ActivationMaximization, sum_of
+from onnxvis.losses import ActivationMaximization, Scene, sum_of
+from onnxvis.objectives import Margin
 from onnxvis.problem import Parameters, Problem
 
 CONTRASTS = (1.0, 3.0, 10.0)
@@ -166,27 +167,36 @@ def _drawn(
 
 def _has_gradient(problem: Problem, parameters: Parameters) -> Tensor:
     """Tell whether the activation of each image has a gradient, and all of its terms and gradients are finite."""
-    terms = problem.objective(problem.scene(problem.render(parameters), None))
+    scene = problem.scene(problem.render(parameters), None)
+    terms = problem.objective(scene)
     tensors = [tensor for item in parameters.values() for tensor in item]
     reached = torch.zeros(problem.count, dtype=torch.bool)
     finite = torch.ones(problem.count, dtype=torch.bool)
     losses = [loss if weight else None for loss, weight in problem.objective.terms]
     is_activation = [isinstance(loss, ActivationMaximization) for loss in losses]
-    for loss, counts, name, term in zip(losses, is_activation, problem.objective.names, terms, strict=True):
+    # Without an activation the first term is what is asked for; the others regularize.
+    asked = is_activation if any(is_activation) else [index == 0 for index in range(len(losses))]
+    for loss, counts, name, term in zip(losses, asked, problem.objective.names, terms, strict=True):
         gradient = _gradient(term, tensors)
         sound = torch.isfinite(term).cpu(), torch.isfinite(gradient).all(1).cpu()
         for whole, blamed in zip(sound, (name, f"gradient of {name}"), strict=True):
             finite &= whole
             if not bool(finite.any()):
                 raise non_finite(blamed, 1)
-        if counts or not any(is_activation):
-            reached |= gradient.ne(0).any(1).cpu()
+        if counts:
+            own = _gradient(_own(loss, scene), tensors) if isinstance(loss, Margin) else gradient
+            reached |= own.ne(0).any(1).cpu()
         if isinstance(loss, Tuning) or (
             isinstance(loss, ActivationMaximization) and isinstance(loss.goal, (int, float))
         ):
             # The value is there already.
             reached |= term.eq(0).cpu()
     return reached & finite
+
+
+def _own(loss: Margin, scene: Scene) -> Tensor:
+    """Return the activation of a margin's own filters: that others have a gradient does not wake a dead unit."""
+    return scene.unit(scene.filters_of(loss.filters), loss.node, loss.channel_axis, loss.neuron)
 
 
 def _gradient(term: Tensor, tensors: Sequence[Tensor]) -> Tensor:

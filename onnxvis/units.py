@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from onnxvis.backprop import replace_backward
-from onnxvis.errors import FilterError, NothingReplacedError, SettingError
+from onnxvis.errors import FilterError, NothingReplacedError, OnnxvisError, SettingError
 from onnxvis.graph import inputs_of
 from onnxvis.image_input import ImageInput, find_image_input, refuse_integers_alone
-from onnxvis.losses import ActivationMaximization, Goal, Loss, Neuron, Objective, Scene, neuron_position
+from onnxvis.losses import REGULARIZERS, ActivationMaximization, Goal, Loss, Neuron, Objective, Scene, neuron_position
 from onnxvis.lower import lower
 from onnxvis.model import Model
 from onnxvis.network import Network, check_gradient, check_weights, shapes_of
 from onnxvis.preprocess import FLAT
-from onnxvis.presets import Role, Situation, filled, role_of, settings_of
+from onnxvis.presets import Situation, filled, role_of, settings_of
 from onnxvis.recipe import Recipe
 from onnxvis.seeds import HeldValue, held_values
 from onnxvis.simplify import simplify
@@ -32,6 +32,7 @@ Array = np.ndarray[Any, Any]
 Pictures = Sequence[tuple[int | str, ...]] | Literal["all"]
 """The filters of each picture, or one picture for each filter of the layer."""
 
+_AFFINE = ("Gemm", "MatMul", "Add", "Conv", "FusedConv", "FusedGemm", "FusedMatMul", "QLinearAdd", "QGemm")
 _EXCLUSIVE = ("Softmax", "LogSoftmax", "QLinearSoftmax")
 """Of the classes behind these one is right."""
 _OPPOSITE: Mapping[Goal, Goal] = {"maximize": "minimize", "minimize": "maximize"}
@@ -93,7 +94,8 @@ class Units:
         simplified: Whether the network is made fast, which changes its rounding.
         neuron: The position of the target that is maximized and measured; None: the mean over all.
         several: Whether the filters of each picture were given, instead of one picture's.
-        role: What the target is.
+        situation: What a preset chooses by.
+        margin: Whether the preset has chosen a class's margin as the objective.
     """
 
     model: Model
@@ -104,10 +106,11 @@ class Units:
     network: Network = field(repr=False)
     device: torch.device
     recipe: Recipe = field(repr=False)
+    situation: Situation
     simplified: bool = True
     neuron: Neuron = None
     several: bool = False
-    role: Role = "deep"
+    margin: bool = False
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -168,7 +171,9 @@ def find_units(
     targets = _targets(sized, recipe, aim, pictures)
     item = next(iter(found.optimized.values()))
     situation = _situation(sized, recipe, aim, targets, shapes_of(whole), item)
-    recipe = filled(recipe, settings_of(recipe.preset, situation))
+    asked_objective = recipe.objective
+    recipe = filled(recipe, settings_of(recipe.preset, situation, recipe.parameterization))
+    _check_whole(recipe, targets, aim)
     objective, names = _bound(sized, recipe, aim, targets[0])
     tensors = tuple(dict.fromkeys(names.values()))
     if tensors != asked:
@@ -192,7 +197,8 @@ def find_units(
         simplified=simplified,
         neuron=aim.neuron,
         several=pictures is not None,
-        role=situation.role,
+        situation=situation,
+        margin=asked_objective is None and recipe.objective == "margin",
     )
 
 
@@ -213,7 +219,8 @@ def _aim(recipe: Recipe) -> _Aim:
     if recipe.losses is None or not found:
         named = [node for loss in losses if (node := getattr(loss, "node", None)) is not None]
         other = named[0] if recipe.losses is not None and named else None
-        return _Aim(recipe.node or other, recipe.filters, recipe.neuron, recipe.goal)
+        places = [place for loss in losses if (place := getattr(loss, "neuron", None)) is not None]
+        return _Aim(recipe.node or other, recipe.filters, recipe.neuron or next(iter(places), None), recipe.goal)
     first = found[0]
     if recipe.node is not None and first.node is not None:
         return _Aim(recipe.node, recipe.filters, None, "maximize")
@@ -322,6 +329,7 @@ def _bound(model: Model, recipe: Recipe, aim: _Aim, target: Target) -> tuple[Obj
             )
             names[node or ""] = where.tensor
         elif isinstance(loss, Loss):
+            _check_not_negated(recipe, loss)
             tied = _tied(model, recipe, target, loss)
             node = getattr(tied, "node", None)
             if node is not None:
@@ -330,6 +338,13 @@ def _bound(model: Model, recipe: Recipe, aim: _Aim, target: Target) -> tuple[Obj
             names[node] = resolve(model, node, logits=False).tensor
         terms.append((tied, weight))
     return Objective(tuple(terms)), names
+
+
+def _check_not_negated(recipe: Recipe, loss: Loss) -> None:
+    """Refuse to negate a gradient behind which a user's own weight stands: that says it."""
+    if recipe.gradient_modifier == "negate" and recipe.losses is not None and not isinstance(loss, REGULARIZERS):
+        message = f"The gradient modifier 'negate' does not reach the loss {loss.name!r}: give it a weight of -1."
+        raise SettingError(message, loss=loss.name)
 
 
 def _tied(model: Model, recipe: Recipe, target: Target, loss: Loss) -> Loss:
@@ -358,13 +373,23 @@ def _situation(
 ) -> Situation:
     """Tell what a preset chooses by."""
     target = targets[0]
-    outputs = {str(value.name) for value in model.ir.graph.outputs}
-    exclusive = {target.tensor, target.asked} & outputs and target.asked_op in ("", *_EXCLUSIVE)
     # A gate goes by the sign of the gradient, which a difference of classes does not have.
     raised = aim.goal == "maximize" and recipe.backprop is None and recipe.gradient_modifier != "negate"
-    decides = bool(exclusive) and raised and all(len(each.filters) == 1 for each in targets)
+    decides = raised and all(len(each.filters) == 1 for each in targets) and _decides(model, target)
     role = role_of(shapes.get(target.tensor, ()), target.channel_axis, item.size, decides=decides)
-    return Situation(item.size, role, one_place=aim.neuron is not None)
+    return Situation(item.size, role, one_place=aim.neuron is not None, named=any(each.filters for each in targets))
+
+
+def _check_whole(recipe: Recipe, targets: Sequence[Target], aim: _Aim) -> None:
+    """Refuse filters and positions for objectives that look at a whole layer."""
+    if recipe.objective not in ("deepdream", "caricature", "direction"):
+        return
+    if any(each.filters for each in targets):
+        message = f"The objective {recipe.objective!r} looks at the whole layer: leave --filter out."
+        raise SettingError(message, objective=recipe.objective)
+    if aim.neuron is not None and recipe.objective != "direction":
+        message = f"The objective {recipe.objective!r} looks at the whole layer: leave --neuron out."
+        raise SettingError(message, objective=recipe.objective)
 
 
 def _goal(recipe: Recipe, goal: Goal) -> Goal:
@@ -384,3 +409,19 @@ def _unit_of(model: Model, recipe: Recipe, aim: _Aim, target: Target, loss: Acti
     if loss.filters is None:
         return target
     return resolve(model, aim.node, loss.filters, channel_axis=recipe.channel_axis, logits=moves)
+
+
+def _decides(model: Model, target: Target) -> bool:
+    """Tell whether a tensor is an output of the model, or becomes one by a softmax: one of its filters is right."""
+    for value in model.ir.graph.outputs:
+        try:
+            output = resolve(model, str(value.name))
+        except OnnxvisError:
+            # It is no tensor of floats, or depends on no input.
+            continue
+        if output.tensor != target.tensor:
+            continue
+        # Without a softmax, classes are what an affine map makes: features that are no classes mostly are not.
+        if output.asked_op in _EXCLUSIVE or (not output.moved and (model.labels or target.op_type in _AFFINE)):
+            return True
+    return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -17,6 +17,7 @@ from onnxvis.groups import Alignment, Interpolation, Tuning
 from onnxvis.losses import Objective
 from onnxvis.model import Model
 from onnxvis.prepare import prepare
+from onnxvis.presets import Situation, settings_of
 from onnxvis.recipe import Recipe
 from onnxvis.result import Result
 from onnxvis.runs import Prepared
@@ -48,8 +49,14 @@ class Variation:
         """Refuse groups of one picture, and of more than fit.
 
         Raises:
-            SettingError: There are too few, or too many.
+            SettingError: There are too few, or too many; no such kind; or another number of values.
         """
+        if self.kind not in get_args(Kind):
+            message = f"No variation {self.kind!r}. There are {', '.join(get_args(Kind))}."
+            raise SettingError(message, kind=self.kind)
+        if len(self.values) != (self.count if self.kind == "tuning" else 0):
+            message = f"A tuning curve has one value for each picture, and only that has values: {len(self.values)}."
+            raise SettingError(message, values=self.values)
         if not 2 <= self.count <= MOST_PICTURES:  # noqa: PLR2004 - a group
             message = f"A group has 2 to {MOST_PICTURES} pictures, not {self.count}."
             raise SettingError(message, count=self.count)
@@ -119,10 +126,32 @@ def _tuning(_model: Model, recipe: Recipe, variation: Variation) -> Recipe:
 
 
 def _with(recipe: Recipe, losses: Objective) -> Recipe:
-    """Return the recipe with losses in place of its objective."""
-    plain = dataclasses.replace(recipe, objective=None, neuron=None, goal="maximize", tv_weight=None, lp_weight=None)
-    weighted = [(loss, weight) for loss, weight in recipe.loss.terms[1:]]
-    return dataclasses.replace(plain, losses=Objective((*losses.terms, *weighted)))
+    """Return the recipe with losses in place of its objective; what regularizes stays."""
+    if recipe.losses is not None or recipe.objective not in (None, "activation") or recipe.goal == "minimize":
+        message = (
+            "An interpolation and a tuning curve have an objective of their own, the activation: leave others, "
+            "--minimize and losses out."
+        )
+        raise SettingError(message, objective=recipe.objective)
+    # Regularizers that a preset would add belong to the losses now.
+    chosen = settings_of(recipe.preset, Situation((1, 1)), recipe.parameterization)
+    weighted = dataclasses.replace(
+        recipe,
+        goal="maximize",
+        tv_weight=chosen.tv_weight if recipe.tv_weight is None else recipe.tv_weight,
+        lp_weight=chosen.lp_weight if recipe.lp_weight is None else recipe.lp_weight,
+    )
+    plain = dataclasses.replace(
+        recipe,
+        objective=None,
+        neuron=None,
+        goal="maximize",
+        tv_weight=None,
+        lp_weight=None,
+        near=None,
+        diversity_weight=0.0,
+    )
+    return dataclasses.replace(plain, losses=Objective((*losses.terms, *weighted.loss.terms[1:])))
 
 
 def _target(model: Model, recipe: Recipe) -> Target:

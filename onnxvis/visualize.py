@@ -189,7 +189,11 @@ def visualize_variations(
         images=images,
         judge=judge,
     )
-    return with_agreement(prepared, _all(prepared, None, _called(callbacks)))
+    try:
+        return with_agreement(prepared, _all(prepared, None, _called(callbacks)))
+    except VisualizationInterrupted as interruption:
+        interruption.results = tuple(with_agreement(prepared, interruption.results))
+        raise
 
 
 def _all(prepared: Prepared, batch: int | None, callbacks: Sequence[Callback]) -> list[Result | None]:

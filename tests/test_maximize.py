@@ -313,6 +313,17 @@ def test_the_influence_is_the_sum_of_the_absolute_gradients_of_the_picture() -> 
     assert solved(wanted, steps=3).influence is None
 
 
+def test_the_influence_of_an_image_does_not_depend_on_when_its_neighbors_end() -> None:
+    options: dict[str, Any] = {"steps": 400, "patience": 16, "learning_rate": 0.1, "transparency": True}
+    together = solved(problem(conv_net(), filters=[0, 1, 2], transforms=()), **options)
+    first = min(range(3), key=lambda index: together.steps[index])
+    assert together.steps[first] < max(together.steps)
+    alone = solved(problem(conv_net(), filters=[first], transforms=()), **options)
+    assert together.influence is not None
+    assert alone.influence is not None
+    np.testing.assert_allclose(together.influence[first], alone.influence[0], rtol=1e-2, atol=1e-6)
+
+
 def test_a_nan_loss_names_step_and_loss() -> None:
     text = """
     <ir_version: 8, opset_import: ["": 17]> net (float[1, 3, 16, 16] image) => (float[1, 3, 16, 16] y)

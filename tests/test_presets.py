@@ -1,13 +1,14 @@
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from onnxvis import Fourier, Jitter, Pixel, Recipe, visualize
-from onnxvis.errors import SettingError
+from onnxvis import Fourier, Jitter, Maco, Pixel, RandomAffine, Recipe, visualize
+from onnxvis.errors import DeadUnitError, SettingError
 from onnxvis.presets import PRESETS, Situation, filled, role_of, settings_of
 from onnxvis.sampling import fit
-from tests.models import conv_net
+from tests.models import CONV_NET, CONV_NET_SHAPES, conv_net, parsed, random_weights
 
 SIZES = [(28, 28), (64, 48), (224, 320), (4, 64), (1000,), (6, 7, 8), ()]
 
@@ -79,6 +80,67 @@ def test_inputs_of_several_kinds_are_each_chosen_for() -> None:
     assert isinstance(small.parameterization, Fourier)
     assert isinstance(signal.parameterization, Fourier)
     assert small.parameterization.decay > signal.parameterization.decay
+
+
+def test_a_neuron_is_looked_at_through_views_that_do_not_miss_it() -> None:
+    mean, neuron = (visualize(conv_net(), "conv2", 1, neuron=place, steps=1) for place in (None, "center"))
+    (wide,), (near,) = mean.recipe.transforms or (), neuron.recipe.transforms or ()
+    assert isinstance(wide, RandomAffine)
+    assert isinstance(near, RandomAffine)
+    assert near.shift < wide.shift
+
+
+def test_classes_of_large_pictures_are_told_from_the_others_and_that_is_said() -> None:
+    large = parsed(CONV_NET.replace("16, 16]", "96, 96]"), **random_weights(CONV_NET_SHAPES))
+    result = visualize(large, None, 1, steps=2)
+    assert result.recipe.objective == "margin"
+    assert any("margin over the strongest others" in note for note in result.notes)
+    assert result.scores["margin"][1] > result.scores["margin"][0]
+    for settings in ({"goal": "minimize"}, {"goal": 0.5}, {"backprop": "guided"}, {"gradient_modifier": "negate"}):
+        assert visualize(large, None, 1, steps=1, **settings).recipe.objective == "activation"
+    assert visualize(large, "relu2", 1, steps=1).recipe.objective == "activation"
+
+
+def test_features_that_no_softmax_follows_are_not_taken_for_classes() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> net (float[1, 3, 96, 96] image) => (float[1, 4] embedding)
+    { c = Conv (image, w1, b1)  r = Relu (c)  g = GlobalAveragePool (r)  embedding = Flatten (g) }"""
+    result = visualize(parsed(text, **random_weights({"w1": (4, 3, 3, 3), "b1": (4,)})), None, 1, steps=1)
+    assert result.recipe.objective == "activation"
+
+
+def test_maco_given_as_parameterization_or_as_preset_is_the_same_recipe() -> None:
+    first = visualize(conv_net(), "relu2", 1, parameterization=Maco(), steps=2)
+    second = visualize(conv_net(), "relu2", 1, preset="maco", steps=2)
+    assert np.array_equal(first.array, second.array)
+    assert first.transparency is not None
+
+
+@pytest.mark.parametrize("objective", ["margin", "direction"])
+def test_minimizing_turns_an_objective_around_and_its_score_keeps_its_sign(objective: str) -> None:
+    settings: dict[str, Any] = {"direction": (1.0, -1, 0, 2, 0, 0)} if objective == "direction" else {"filter": 1}
+    if objective == "margin":
+        settings["objective"] = "margin"
+    node = "relu2" if objective == "direction" else "logits"
+    up, down, negated = (
+        visualize(conv_net(), node, steps=12, **settings, **more)
+        for more in ({}, {"goal": "minimize"}, {"gradient_modifier": "negate"})
+    )
+    assert up.scores[objective][0] == pytest.approx(down.scores[objective][0], rel=1e-3)
+    assert down.scores[objective][1] < down.scores[objective][0] < up.scores[objective][1]
+    assert negated.scores[objective] == pytest.approx(down.scores[objective])
+
+
+@pytest.mark.parametrize("objective", ["deepdream", "direction"])
+def test_objectives_of_a_whole_layer_take_no_filter(objective: str) -> None:
+    more: dict[str, Any] = {"direction": (1.0,) * 6} if objective == "direction" else {}
+    with pytest.raises(SettingError, match="leave --filter out"):
+        visualize(conv_net(), "relu2", 1, objective=objective, steps=1, **more)
+
+
+def test_a_dead_unit_is_one_for_every_objective() -> None:
+    dead = conv_net(b2=np.full(6, -1e6, np.float32))
+    with pytest.raises(DeadUnitError):
+        visualize(dead, "relu2", direction=(1.0,) * 6, tv_weight=1.0, steps=2)
 
 
 @pytest.mark.parametrize(

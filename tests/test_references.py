@@ -135,7 +135,7 @@ def test_pixel_distance_is_the_mean_squared_difference() -> None:
 @pytest.mark.parametrize("loss", ALL, ids=repr)
 def test_without_a_photo_they_say_what_is_missing(loss: Loss) -> None:
     image = random_tensor(1, 3, 2, 2)
-    with pytest.raises(SettingError, match=r"no photo to compare with: give a seed image \(--seed-image\)"):
+    with pytest.raises(SettingError, match=r"no photo to compare with: give a seed image \(--from\)"):
         loss(Scene(image, image, Activations({"": image})))
     assert loss.compares
     assert not loss.coupled

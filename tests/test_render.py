@@ -473,7 +473,7 @@ def test_a_photo_seeds_only_pictures(channels: int, tmp_path: Path) -> None:
 
 
 def test_a_missing_or_broken_photo_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--seed-image"):
+    with pytest.raises(InputError, match="--from"):
         read_photo(tmp_path / "missing.png", 3, (4, 4))
     buffer = io.BytesIO()
     Image.effect_noise((64, 64), 50).save(buffer, "JPEG")

@@ -75,6 +75,23 @@ def test_a_picture_of_a_group_can_be_made_again(variation: Variation, tmp_path: 
     assert replay(tmp_path / "one.png", tmp_path / "net.onnx").same
 
 
+def test_a_tuning_curve_of_one_neuron_measures_that_neuron() -> None:
+    results = made(Variation("tuning", 2, (0.1, 0.15)), "relu2", 1, neuron="center", steps=160)
+    assert [result.activation for result in results] == pytest.approx((0.1, 0.15), abs=0.02)
+
+
+def test_groups_keep_what_regularizes_and_refuse_another_objective() -> None:
+    results = made(Variation("interpolation", 2), "relu2", (1, 3), tv_weight=0.1)
+    assert list(results[0].history[0]) == ["interpolation", "alignment", "total variation"]
+    for settings in ({"goal": "minimize"}, {"objective": "deepdream"}):
+        with pytest.raises(SettingError, match="an objective of their own"):
+            made(Variation("interpolation", 2), "relu2", (1, 3), **settings)
+    with pytest.raises(SettingError, match="No variation 'more'"):
+        Variation("more", 2)  # type: ignore[arg-type] # what a user may write
+    with pytest.raises(SettingError, match="one value for each picture"):
+        Variation("tuning", 3, (1.0, 2.0))
+
+
 def test_groups_of_one_and_interpolations_of_one_filter_are_refused() -> None:
     with pytest.raises(SettingError, match="2 to 256 pictures, not 1"):
         Variation("seeds", 1)
@@ -84,7 +101,7 @@ def test_groups_of_one_and_interpolations_of_one_filter_are_refused() -> None:
 
 def test_a_photo_is_needed_to_compare_with() -> None:
     with pytest.raises(SettingError, match="give one with --from"):
-        visualize(conv_net(), "relu2", 1, objective="caricature", **QUICK)
+        visualize(conv_net(), "relu2", objective="caricature", **QUICK)
     with pytest.raises(SettingError, match="give one with --from"):
         visualize(conv_net(), "relu2", 1, near="conv1", **QUICK)
 
