@@ -58,7 +58,8 @@ def main() -> None:
             other = activations(options, node, {"preset": name, "steps": passes})
             both = [index for index in first if index in other]
             ahead = [first[index].activation > other[index].activation for index in both]
-            factor = statistics.median(first[index].activation / other[index].activation for index in both)
+            ratios = [first[index].activation / other[index].activation for index in both if other[index].activation]
+            factor = statistics.median(ratios) if ratios else float("nan")
             won[name] += ahead
             print(
                 f"{node:<20} {options.presets[0]} ahead of {name:<10} {sum(ahead)} of {len(ahead)}, {factor:.2f} times"

@@ -25,8 +25,9 @@ that exclude each other, or the tokens of a transformer."""
 
 SMALL_IMAGE = 96
 """The number of pixels below which an image is small."""
-_DENSE = 8
-"""Positions that stand for up to so many pixels along an axis are those of a shallow filter."""
+_DENSE = 9
+"""Positions that stand for up to so many pixels along an axis are those of a shallow filter: strides of 8, whose maps
+lose some at the edges."""
 _IMAGE_AXES = 2
 _NARROW = 8
 """What is narrower than so many pixels is no picture that could be turned."""
@@ -144,7 +145,7 @@ def _auto(situation: Situation) -> Settings:
     if situation.is_large and situation.role == "shallow":
         # Small receptive fields see fine detail: nothing may hold that back.
         rolls = () if situation.one_place else (Jitter(4),)
-        return Settings(Fourier(decay=1.0), rolls, learning_rate=0.2, anneal=_LAST, settle=_LAST)
+        return Settings(Fourier(decay=0.75), rolls, learning_rate=0.2, anneal=_LAST, settle=_LAST)
     return Settings(_fourier(situation), _views(situation), learning_rate=0.15, anneal=_LAST, settle=_LAST)
 
 

@@ -137,6 +137,13 @@ def _check_visualizable(model: Model, value: ir.Value) -> None:
         raise NotVisualizableError(message, tensor=spec.name)
 
 
+def made_by(value: ir.Value) -> str:
+    """Return the operator that computes a tensor's numbers, behind whatever only rearranges or quantizes them."""
+    while (node := value.producer()) is not None and node.op_type in _REARRANGING and node.inputs[0] is not None:
+        value = node.inputs[0]
+    return "" if node is None else node.op_type
+
+
 def _before_saturation(model: Model, value: ir.Value, channel_axis: int | None) -> ir.Value:
     """Step back over a softmax or sigmoid, and over what only rearranges its output."""
     current = value

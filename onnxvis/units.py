@@ -25,7 +25,7 @@ from onnxvis.recipe import Recipe
 from onnxvis.seeds import HeldValue, held_values
 from onnxvis.simplify import simplify
 from onnxvis.sizes import image_shapes, input_shapes, laid_out_shapes
-from onnxvis.target import Target, resolve
+from onnxvis.target import Target, made_by, resolve
 from onnxvis.truncate import truncate
 
 Array = np.ndarray[Any, Any]
@@ -422,6 +422,6 @@ def _decides(model: Model, target: Target) -> bool:
         if output.tensor != target.tensor:
             continue
         # Without a softmax, classes are what an affine map makes: features that are no classes mostly are not.
-        if output.asked_op in _EXCLUSIVE or (not output.moved and (model.labels or target.op_type in _AFFINE)):
+        if output.asked_op in _EXCLUSIVE or (not output.moved and (model.labels or made_by(value) in _AFFINE)):
             return True
     return False

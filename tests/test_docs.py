@@ -3,15 +3,17 @@
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 
 import onnxvis
+from onnxvis import presets
 from onnxvis.cli import app, main
 from onnxvis.errors import OnnxvisError
 from onnxvis.preprocess import PRESETS
+from onnxvis.settings import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("*/README.md"), *(ROOT / "docs").glob("*.md")])
@@ -99,9 +101,18 @@ def test_the_public_names_are_documented() -> None:
     assert [name for name in onnxvis.__all__ if name not in pages] == []
 
 
-def test_every_preset_is_documented() -> None:
-    text = (ROOT / "docs" / "preprocessing.md").read_text(encoding="utf-8")
-    assert [name for name in PRESETS if f"`{name}`" not in text] == []
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("preprocessing.md", PRESETS),
+        ("presets.md", presets.PRESETS),
+        ("objectives.md", [name for name in OBJECTIVES if name != "activation"]),
+        ("options.md", ["pixel", "fourier", "laplacian", "maco", "cppn"]),
+    ],
+)
+def test_every_name_that_an_option_takes_is_documented(page: str, names: Collection[str]) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert [name for name in names if not re.search(rf"`[^`\n]*\b{re.escape(name)}\b[^`\n]*`", text)] == []
 
 
 def test_the_error_tree_is_drawn_as_it_is() -> None:

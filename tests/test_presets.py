@@ -108,6 +108,13 @@ def test_features_that_no_softmax_follows_are_not_taken_for_classes() -> None:
     assert result.recipe.objective == "activation"
 
 
+def test_logits_behind_an_identity_are_classes_without_a_softmax() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> net (float[1, 3, 96, 96] image) => (float[1, 4] output)
+    { g = GlobalAveragePool (image)  f = Flatten (g)  l = Gemm <transB = 1> (f, w1, b1)  output = Identity (l) }"""
+    result = visualize(parsed(text, **random_weights({"w1": (4, 3), "b1": (4,)})), None, 1, steps=1)
+    assert result.recipe.objective == "margin"
+
+
 def test_maco_given_as_parameterization_or_as_preset_is_the_same_recipe() -> None:
     first = visualize(conv_net(), "relu2", 1, parameterization=Maco(), steps=2)
     second = visualize(conv_net(), "relu2", 1, preset="maco", steps=2)
