@@ -61,8 +61,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    total = onnxvis.load(options.model).activations[-1].shape[1]
-    drawn = np.random.default_rng(options.seed).choice(int(total), options.count, replace=False)
+    total = onnxvis.load(options.model).nodes[-1].filters or 1
+    drawn = np.random.default_rng(options.seed).choice(total, options.count, replace=False)
     classes = [int(index) for index in drawn]
     passes = None
     print(f"{options.model} judged by {options.judge}: {options.count} classes")

@@ -130,7 +130,9 @@ def features_plot(
     return _drawn(lambda figure: _draw_named_bars(figure, values, middle, limits, names), title, height)
 
 
-def history_plot(history: Mapping[str, Sequence[float]], title: str = "") -> Image.Image:
+def history_plot(
+    history: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]], title: str = ""
+) -> Image.Image:
     """Draw each loss of a run above the steps, on an axis of its own, with its first and last value; and their sum.
 
     An axis is logarithmic (around zero linear) where most of a loss would lie flat on the bottom of a linear one.
@@ -142,6 +144,8 @@ def history_plot(history: Mapping[str, Sequence[float]], title: str = "") -> Ima
     Raises:
         ValueError: There is no loss, or one without values.
     """
+    if not isinstance(history, Mapping):
+        history = {name: [step[name] for step in history] for name in (history[0] if history else ())}
     if not history or not all(len(values) for values in history.values()):
         message = f"a history has at least one loss and one step, not { ({k: len(v) for k, v in history.items()}) }"
         raise ValueError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onnxvis.losses import ActivationMaximization
 from onnxvis.seeds import is_mask
 from onnxvis.units import Units
 from onnxvis.verify import is_half
@@ -31,7 +32,8 @@ def notes_of(units: Units) -> list[str]:
         notes.append("of classes that exclude each other the margin over the strongest others is maximized")
     shape, axis = target.shape, target.channel_axis
     count = shape[axis] if shape is not None and axis is not None else None
-    if not target.filters and isinstance(count, int) and count > 1:
+    is_mean = isinstance(units.objective.terms[0][0], ActivationMaximization)
+    if is_mean and not target.filters and isinstance(count, int) and count > 1:
         notes.append(f"the mean of all {count} filters; --filter picks one, --filter all makes a picture of each")
     idle = [name for name in inputs.named if name not in inputs.shapes]
     if idle:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from onnxvis.colors import RGB_CHANNELS, Colors, as_colors, color_matrix, color_matrix_of, unmixed
-from onnxvis.errors import InputError
+from onnxvis.errors import InputError, SettingError
 from onnxvis.images import seed_logits, spatial_axes
 from onnxvis.render import read_array, read_photo
 
@@ -46,20 +46,25 @@ class PhotoStatistics:
     spectrum: Tensor = field(repr=False)
 
 
-def photo_statistics(folder: str | os.PathLike[str], channels: int, size: tuple[int, int]) -> PhotoStatistics:
+def photo_statistics(folder: str | os.PathLike[str], channels: int, size: int | tuple[int, int]) -> PhotoStatistics:
     """Measure the photos of a folder, cropped to the middle and resized.
 
     Args:
         folder: With pictures in it or in folders in it.
         channels: 1 or 3.
-        size: (height, width) in pixels.
+        size: (height, width) in pixels; one number for both.
 
     Raises:
         InputError: There is no such folder, it holds no picture or a damaged one, or images of so many channels are no
             photos.
+        SettingError: The size is not positive.
     """
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        message = f"size must be positive, not {size}."
+        raise SettingError(message, size=size)
     colors = photo_colors(folder) if channels == RGB_CHANNELS else None
-    spectrum = magnitudes_from(folder, (channels, *size), colors=colors)
+    spectrum = magnitudes_from(folder, (channels, height, width), colors=colors)
     return PhotoStatistics(len(photo_files(folder)), colors, spectrum)
 
 

@@ -43,7 +43,7 @@ def prepare(
     inputs: Mapping[str, HeldValue] | None = None,
     device: str = "auto",
     images: str | os.PathLike[str] | None = None,
-    judge: Judge | None = None,
+    judge: Judge | str | os.PathLike[str] | None = None,
 ) -> Prepared:
     """Find the units, lower the model up to them, and verify that against onnxruntime.
 
@@ -56,12 +56,13 @@ def prepare(
         inputs: What other inputs are held at, besides the recipe's.
         device: "auto", "cpu" or "cuda".
         images: A folder of natural images to measure the pictures against.
-        judge: Another classifier that says what it sees in them.
+        judge: Another classifier that says what it sees in them, or its file.
 
     Raises:
         OnnxvisError: The model, the target or a setting is wrong; nothing has been optimized yet.
     """
     spectrum = _spectrum(recipe)
+    asked = judge if isinstance(judge, Judge) or judge is None else Judge.of(judge)
     units = find_units(model, recipe, _device(device), pictures=pictures, inputs=inputs)
     if recipe.patience is not None and reaches(units):
         message = "A value is approached over all steps, so patience does not go with it: leave --patience out."
@@ -82,7 +83,7 @@ def prepare(
         seeds=_seeds(recipe, units) if seeds is None else tuple(seeds),
         variables=variables,
         meter=meter,
-        assessor=Assessor.of(meter, units.targets[0], images=images, judge=judge),
+        assessor=Assessor.of(meter, units.targets[0], images=images, judge=asked),
         verification=verification,
         seed_image=image,
         left_out=_left_out(model, units.tensors),

@@ -52,7 +52,9 @@ def facts(prepared: Prepared) -> None:
     """Print what is known before the first step."""
     targets = prepared.units.targets
     target = targets[0]
-    what = str(target) if len(targets) == 1 else f"{target.name}, {len(targets)} filters"
+    same = len({item.filters for item in targets}) == 1
+    several = f"{target}, {len(targets)} pictures" if same else f"{target.name}, {len(targets)} filters"
+    what = str(target) if len(targets) == 1 else several
     fact("target", f"{what} of {prepared.model.name}, {target.op_type} {_shape(target.shape)}")
     for note in prepared.notes:
         fact("note", note)

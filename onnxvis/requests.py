@@ -161,7 +161,7 @@ def numbers_of(option: str, text: str | None, count: int | None = None) -> tuple
     except ValueError:
         numbers = ()
     if not numbers or (count is not None and len(numbers) != count):
-        example = {1: "8", 2: "0,255"}.get(count or 0, "0.485,0.456,0.406")
+        example = "0,2,4" if option == "--reach" else {1: "8", 2: "0,255"}.get(count or 0, "0.485,0.456,0.406")
         message = f"{option} {text!r} is not understood. Write {option}={example}"
         raise SettingError(message, option=option, text=text)
     return numbers

@@ -105,7 +105,7 @@ class Result:
         float_activation: The same before rounding to 8 bits.
         measurement: The activation by filter, and the outputs (probabilities) where the target has moved to the logits.
         seed_measurement: The same for the start.
-        history: The weighted losses before each step, by name.
+        history: For each step the weighted losses before it, by name.
         recipe: The settings.
         target: The unit.
         preprocess: How the picture becomes the input, as text.

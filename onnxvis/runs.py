@@ -344,12 +344,18 @@ class _Reader:
             # A picture between two filters is meant for neither.
             return None
         goal = self.prepared.recipe.goal if isinstance(loss, Margin) else getattr(loss, "goal", None)
-        return self.prepared.assessor.assess(
+        assessment = self.prepared.assessor.assess(
             target,
             written,
             seed_activation=start.activation,
             float_activation=None if raw is None else raw.activation,
             goal=goal,
+        )
+        if isinstance(loss, (ActivationMaximization, Margin, Tuning)):
+            return assessment
+        # What was asked for is not the activation, of which these speak.
+        return dataclasses.replace(
+            assessment, kept_by_8_bits=None, survival={}, standing=None, standardized=None, strength=None, place=None
         )
 
     def _scores(

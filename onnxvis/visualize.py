@@ -37,7 +37,7 @@ def visualize(
     losses: Any = None,
     device: str = "auto",
     images: str | os.PathLike[str] | None = None,
-    judge: Judge | None = None,
+    judge: Judge | str | os.PathLike[str] | None = None,
     callbacks: Sequence[Callback] | Callback = (),
     **settings: Any,
 ) -> Result:
@@ -56,7 +56,7 @@ def visualize(
             `lp_weight` say.
         device: "auto", "cpu" or "cuda".
         images: A folder of photos to compare the activation with.
-        judge: Another classifier that says what it calls the picture.
+        judge: Another classifier, or its file, that says what it calls the picture.
         callbacks: Called after each step with a `Step`.
         **settings: Any field of `Recipe`.
 
@@ -82,7 +82,7 @@ def visualize_filters(
     losses: Any = None,
     device: str = "auto",
     images: str | os.PathLike[str] | None = None,
-    judge: Judge | None = None,
+    judge: Judge | str | os.PathLike[str] | None = None,
     batch: int | None = None,
     callbacks: Sequence[Callback] | Callback = (),
     **settings: Any,
@@ -100,7 +100,7 @@ def visualize_filters(
         losses: As for `visualize`.
         device: "auto", "cpu" or "cuda".
         images: A folder of photos to compare the activations with.
-        judge: Another classifier that says what it calls the pictures.
+        judge: Another classifier, or its file, that says what it calls the pictures.
         batch: How many pictures are optimized at once; None: as many as fit into memory, at most 8 on a CPU.
         callbacks: Called after each step of each batch with a `Step`.
         **settings: Any field of `Recipe`.
@@ -150,7 +150,7 @@ def visualize_variations(
     losses: Any = None,
     device: str = "auto",
     images: str | os.PathLike[str] | None = None,
-    judge: Judge | None = None,
+    judge: Judge | str | os.PathLike[str] | None = None,
     callbacks: Sequence[Callback] | Callback = (),
     **settings: Any,
 ) -> list[Result | None]:
@@ -167,7 +167,7 @@ def visualize_variations(
         losses: As for `visualize`.
         device: "auto", "cpu" or "cuda".
         images: A folder of photos to compare the activations with.
-        judge: Another classifier that says what it calls the pictures.
+        judge: Another classifier, or its file, that says what it calls the pictures.
         callbacks: Called after each step with a `Step`.
         **settings: Any field of `Recipe`.
 

@@ -96,7 +96,9 @@ def test_classes_of_large_pictures_are_told_from_the_others_and_that_is_said() -
     assert result.recipe.objective == "margin"
     assert any("margin over the strongest others" in note for note in result.notes)
     assert result.scores["margin"][1] > result.scores["margin"][0]
-    for settings in ({"goal": "minimize"}, {"goal": 0.5}, {"backprop": "guided"}, {"gradient_modifier": "negate"}):
+    others: list[dict[str, Any]] = [{"goal": "minimize"}, {"goal": 0.5}, {"backprop": "guided"}]
+    others.append({"gradient_modifier": "negate"})
+    for settings in others:
         assert visualize(large, None, 1, steps=1, **settings).recipe.objective == "activation"
     assert visualize(large, "relu2", 1, steps=1).recipe.objective == "activation"
 
