@@ -138,7 +138,8 @@ def history_plot(
     An axis is logarithmic (around zero linear) where most of a loss would lie flat on the bottom of a linear one.
 
     Args:
-        history: The weighted values of each loss before each step, by its name.
+        history: The weighted values of each loss before each step, by its name; or, as `Result.history` has them, for
+            each step those of all losses.
         title: One line above the plot; what does not fit is cut off.
 
     Raises:

@@ -130,10 +130,8 @@ def test_minimizing_turns_an_objective_around_and_its_score_keeps_its_sign(objec
     if objective == "margin":
         settings["objective"] = "margin"
     node = "relu2" if objective == "direction" else "logits"
-    up, down, negated = (
-        visualize(conv_net(), node, steps=12, **settings, **more)
-        for more in ({}, {"goal": "minimize"}, {"gradient_modifier": "negate"})
-    )
+    ways: tuple[dict[str, Any], ...] = ({}, {"goal": "minimize"}, {"gradient_modifier": "negate"})
+    up, down, negated = (visualize(conv_net(), node, steps=12, **settings, **more) for more in ways)
     assert up.scores[objective][0] == pytest.approx(down.scores[objective][0], rel=1e-3)
     assert down.scores[objective][1] < down.scores[objective][0] < up.scores[objective][1]
     assert negated.scores[objective] == pytest.approx(down.scores[objective])
