@@ -146,7 +146,9 @@ def _auto(situation: Situation) -> Settings:
         # Small receptive fields see fine detail: nothing may hold that back.
         rolls = () if situation.one_place else (Jitter(4),)
         return Settings(Fourier(decay=0.75), rolls, learning_rate=0.2, anneal=_LAST, settle=_LAST)
-    return Settings(_fourier(situation), _views(situation), learning_rate=0.15, anneal=_LAST, settle=_LAST)
+    # Small inputs have few parameters, and large steps drive them to black and white.
+    rate = 0.15 if situation.is_large else 0.05
+    return Settings(_fourier(situation), _views(situation), learning_rate=rate, anneal=_LAST, settle=_LAST)
 
 
 def _fast(situation: Situation) -> Settings:
