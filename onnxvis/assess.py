@@ -91,7 +91,7 @@ class Assessment:
         """Return it in words: a label and a text for each line, at most six."""
         found = (
             ("8 bits", "" if self.kept_by_8_bits is None else f"keep {_percent(self.kept_by_8_bits)} of the gain"),
-            ("rank", self._rank()),
+            ("baseline" if self.standing is None else "rank", self._rank()),
             ("survives", ", ".join(f"{_NAMES[name]} {_percent(part)}" for name, part in self._survived())),
             ("values", self._values()),
             ("photos", "" if self.place is None else _placed(self.place)),

@@ -21,16 +21,10 @@ from onnxvis.recipe import Recipe
 from onnxvis.render import check_writable
 from onnxvis.replay import replay as replayed
 from onnxvis.requests import (
-    filters_of,
-    goal_of,
     inputs_of,
     judge_of,
-    neuron_of,
-    numbers_of,
     recipe_of,
-    size_of,
     variation_of,
-    wrt_of,
 )
 from onnxvis.result import SUFFIXES, check_written
 
@@ -148,43 +142,8 @@ def visualize(
     quiet: options.Quiet = False,
 ) -> None:
     """Make a picture of what a filter looks for, and measure by onnxruntime what it does to the model."""
-    filters, pictures = filters_of(filter_ or ())
-    settings = {
-        "node": node,
-        "filters": filters,
-        "channel_axis": channel_axis,
-        "neuron": neuron_of(neuron, token),
-        "goal": goal_of(minimize, reach),
-        "logits": logits,
-        "wrt": wrt_of(wrt),
-        "inputs": inputs_of(input_),
-        "size": size_of(size),
-        "preprocess": preprocess,
-        "range": numbers_of("--range", range_, 2),
-        "mean": numbers_of("--mean", mean),
-        "std": numbers_of("--std", std),
-        "bgr": bgr,
-        "layout": None if layout is None else layout.upper(),
-        "preset": preset,
-        "objective": objective,
-        "direction": None if direction is None else str(direction),
-        "near": near,
-        "near_weight": near_weight,
-        "views": views,
-        "transparency": transparency,
-        "tv_weight": tv_weight,
-        "tv_beta": tv_beta,
-        "lp_weight": lp_weight,
-        "lp_p": lp_p,
-        "backprop": backprop,
-        "gradient_modifier": gradient_modifier,
-        "steps": steps,
-        "learning_rate": learning_rate,
-        "patience": patience,
-        "seed": seed,
-        "precision": precision,
-    }
-    recipe = recipe_of(settings, parameterization, jitter, spectrum)
+    # The options are named as the settings are.
+    recipe, pictures = recipe_of(locals())
     variation = variation_of(seeds, diversity, interpolate, reach)
     given = {
         "seed_image": seed_image,
@@ -234,39 +193,11 @@ def doctor(
     as_json: options.Json = False,
 ) -> None:
     """Say why a picture stays grey, and what to do about it."""
-    filters, pictures = filters_of(filter_ or ())
+    recipe, pictures = recipe_of(locals())
     if pictures or variation_of(None, None, None, reach):
         message = "The doctor looks at one unit and one goal: name one filter, and one value to reach."
         raise SettingError(message, filters=filter_, reach=reach)
-    settings = {
-        "node": node,
-        "filters": filters,
-        "channel_axis": channel_axis,
-        "neuron": neuron_of(neuron),
-        "goal": goal_of(minimize, reach),
-        "logits": logits,
-        "wrt": wrt_of(wrt),
-        "inputs": inputs_of(input_),
-        "size": size_of(size),
-        "preprocess": preprocess,
-        "range": numbers_of("--range", range_, 2),
-        "mean": numbers_of("--mean", mean),
-        "std": numbers_of("--std", std),
-        "bgr": bgr,
-        "layout": None if layout is None else layout.upper(),
-        "preset": preset,
-        "objective": objective,
-        "direction": None if direction is None else str(direction),
-        "tv_weight": tv_weight,
-        "tv_beta": tv_beta,
-        "lp_weight": lp_weight,
-        "lp_p": lp_p,
-        "learning_rate": learning_rate,
-        "seed": seed,
-    }
-    found = diagnose(
-        load(model), recipe_of(settings, parameterization, jitter), seed_image=seed_image, device=device, images=images
-    )
+    found = diagnose(load(model), recipe, seed_image=seed_image, device=device, images=images)
     if as_json:
         sys.stdout.write(json.dumps(found.to_dict(), indent=2) + "\n")
         return

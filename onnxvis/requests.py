@@ -167,20 +167,47 @@ def numbers_of(option: str, text: str | None, count: int | None = None) -> tuple
     return numbers
 
 
-def recipe_of(
-    settings: Mapping[str, Any], parameterization: str | None, jitter: str | None, spectrum: Path | None = None
-) -> Recipe:
-    """Fill a recipe."""
-    written = _parameterization(parameterization, spectrum)
-    recipe = Recipe(**settings, parameterization=written)
+def recipe_of(words: Mapping[str, Any]) -> tuple[Recipe, Pictures | None]:
+    """Fill a recipe.
+
+    Args:
+        words: What the command line was given, by the names of its options; those that it does not have are left out.
+
+    Returns:
+        tuple: The recipe, and the filters of each picture where there are several; see `filters_of`.
+    """
+    filters, pictures = filters_of(words["filter_"] or ())
+    told = {item.name: words[item.name] for item in dataclasses.fields(Recipe) if item.name in words}
+    layout, direction = words["layout"], words["direction"]
+    read = {
+        "filters": filters,
+        "neuron": neuron_of(words["neuron"], words.get("token")),
+        "goal": goal_of(words["minimize"], words["reach"]),
+        "wrt": wrt_of(words["wrt"]),
+        "inputs": inputs_of(words["input_"]),
+        "size": size_of(words["size"]),
+        "range": numbers_of("--range", words["range_"], 2),
+        "mean": numbers_of("--mean", words["mean"]),
+        "std": numbers_of("--std", words["std"]),
+        "layout": None if layout is None else layout.upper(),
+        "direction": None if direction is None else str(direction),
+        "parameterization": _parameterization(words["parameterization"], words.get("spectrum")),
+        "transforms": _rolled(words["jitter"]),
+        # The path is given beside the recipe, which says what it has been read as.
+        "seed_image": None,
+    }
+    return Recipe(**{**told, **read}), pictures
+
+
+def _rolled(jitter: str | None) -> tuple[Jitter, ...] | None:
+    """Read --jitter: None leaves the transforms to the preset, 0 is none."""
     if jitter is None:
-        return recipe
+        return None
     (offset,) = numbers_of("--jitter", jitter, 1) or (0.0,)
     if not math.isfinite(offset) or (offset > 1 and offset != int(offset)):
         message = f"--jitter {jitter!r} is not understood. Write whole pixels, 8, or a fraction of the size, 0.05."
         raise SettingError(message, jitter=jitter)
-    transforms = () if offset == 0 else (Jitter(offset if offset < 1 else int(offset)),)
-    return dataclasses.replace(recipe, transforms=transforms)
+    return () if offset == 0 else (Jitter(offset if offset < 1 else int(offset)),)
 
 
 def _parameterization(name: str | None, spectrum: Path | None) -> Parameterization | None:

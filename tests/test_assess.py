@@ -235,7 +235,7 @@ def test_the_words_are_at_most_six_short_lines() -> None:
 
 def test_what_does_not_apply_has_no_words() -> None:
     found = assessed(parsed(FEATURES, w=weight(4, 3)), "y", None, picture(4), "x", seed_activation=-50.0)
-    assert [label for label, _ in found.lines()] == ["rank", "values"]
+    assert [label for label, _ in found.lines()] == ["baseline", "values"]
 
 
 def test_numbers_that_are_not_finite_are_none_in_json() -> None:
