@@ -2,8 +2,13 @@
 
 from onnxvis.api import to_torch
 from onnxvis.assess import Assessment
+from onnxvis.baseline import Baseline
+from onnxvis.baseline import record as record_baseline
 from onnxvis.callbacks import Animation, History, Strip
+from onnxvis.check import check
+from onnxvis.config import CheckSettings, Config, DiffSettings
 from onnxvis.cppn import Cppn
+from onnxvis.diff import Difference, diff
 from onnxvis.distortions import Blur, ColorShift, Noise
 from onnxvis.errors import OnnxvisError
 from onnxvis.figures import history_plot
@@ -17,6 +22,7 @@ from onnxvis.maco import Maco
 from onnxvis.maximize import Step
 from onnxvis.model import Model, load
 from onnxvis.objectives import DeepDream, Direction, Head, Margin
+from onnxvis.outcomes import CheckReport, Detail, ModelReport, Outcome
 from onnxvis.photos import photo_statistics
 from onnxvis.recipe import Recipe
 from onnxvis.references import Caricature, Nearness, PixelDistance
@@ -29,19 +35,27 @@ from onnxvis.variations import Variation
 from onnxvis.verify import Verification, verify
 from onnxvis.views import Box, Flip, Rotate, Scale
 from onnxvis.visualize import visualize, visualize_filters, visualize_variations
+from onnxvis.workers import check_models
 
 __all__ = [
     "ActivationMaximization",
     "Alignment",
     "Animation",
     "Assessment",
+    "Baseline",
     "Blur",
     "Box",
     "Caricature",
+    "CheckReport",
+    "CheckSettings",
     "ColorShift",
+    "Config",
     "Cppn",
     "Crop",
     "DeepDream",
+    "Detail",
+    "DiffSettings",
+    "Difference",
     "Direction",
     "Diversity",
     "Flip",
@@ -58,10 +72,12 @@ __all__ = [
     "Maco",
     "Margin",
     "Model",
+    "ModelReport",
     "Nearness",
     "Noise",
     "Objective",
     "OnnxvisError",
+    "Outcome",
     "Pad",
     "Pixel",
     "PixelDistance",
@@ -79,10 +95,14 @@ __all__ = [
     "Variation",
     "Verification",
     "VisualizationInterrupted",
+    "check",
+    "check_models",
     "contact_sheet",
+    "diff",
     "history_plot",
     "load",
     "photo_statistics",
+    "record_baseline",
     "replay",
     "strip",
     "to_torch",

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from onnxvis import options, report
+from onnxvis import check_cli, diff_cli, options, report
 from onnxvis.commands import INTERRUPTED, Command
 from onnxvis.doctor import diagnose
 from onnxvis.errors import OnnxvisError, SettingError
@@ -234,6 +234,11 @@ def replay(
         return 0 if again.same else 1
 
     _exit(run)
+
+
+app.command("check")(check_cli.check)
+app.command("baseline")(check_cli.baseline)
+app.command("diff")(diff_cli.diff_command)
 
 
 def _exit(run: Any) -> None:

@@ -37,10 +37,10 @@ TOLERANCE = 1e-4
 HALF_TOLERANCE = 1e-2
 """The same where the file computes in float16 or bfloat16 and the torch graph in float32."""
 _TINY = 1e-12
-_UNIT_ROUNDING = 3e-7
+UNIT_ROUNDING = 3e-7
 _UNIT_SCALED = frozenset({"Sigmoid"})
 """onnxruntime computes these as 0.5 + an approximation, exact to the last places of 1 and not of a small result:
-absolute differences of `_UNIT_ROUNDING` are its own."""
+absolute differences of `UNIT_ROUNDING` are its own."""
 _REARRANGING = frozenset(
     {"Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 )
@@ -162,12 +162,49 @@ def _verified_all(
     tolerance: float | None,
 ) -> Verification:
     """Compare all of some tensors that can be lowered; the others are reported as skipped."""
+    lowered = lower_all(model, values, input_shapes, _flags(inputs))
+    feeds = _feeds(model, lowered.names, input_shapes, inputs)
+    return compare(model, lowered.network, lowered.names, feeds, tolerance=tolerance, skipped=lowered.skipped)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """As much of a model as can be lowered.
+
+    Attributes:
+        network: The torch graph, whose outputs are the named tensors.
+        names: Names of the tensors, in the order of computation.
+        skipped: Short names of those that need an operator without an implementation.
+    """
+
+    network: Network = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    skipped: tuple[str, ...]
+
+
+def lower_all(
+    model: Model,
+    values: Sequence[ir.Value],
+    shapes: InputShapes | None = None,
+    constants: Mapping[str, np.ndarray[Any, Any]] | None = None,
+) -> Lowered:
+    """Lower all of some tensors that can be.
+
+    Args:
+        model: The model.
+        values: The tensors, in the order of computation.
+        shapes: Input shapes where the file leaves sizes open.
+        constants: Inputs that are known beforehand, by name.
+
+    Raises:
+        OnnxvisError: None of them can be lowered, or the sizes are not known.
+    """
     blocked = set(unsupported(model))
     while True:
         names, skipped = _split(model, values, blocked)
         try:
             # Where nothing can be compared, lowering the outputs says why.
-            network = lower(model, names or None, input_shapes, constants=_flags(inputs))
+            network = lower(model, names or None, shapes, constants=constants)
         except (DataDependentShapeError, UnsupportedOpError) as error:
             node = (
                 model.values[error.details["value"]].producer() if error.details.get("value") in model.values else None
@@ -176,8 +213,7 @@ def _verified_all(
                 raise
             blocked.add(node)
             continue
-        feeds = _feeds(model, names, input_shapes, inputs)
-        return compare(model, network, names, feeds, tolerance=tolerance, skipped=skipped)
+        return Lowered(network, tuple(names), tuple(skipped))
 
 
 def compare(
@@ -201,15 +237,45 @@ def compare(
         skipped: What to report as not compared.
         oracle: A session that observes these tensors, if there is one already.
     """
-    limit = tolerance if tolerance is not None else HALF_TOLERANCE if is_half(model, names) else TOLERANCE
     oracle = oracle or Oracle(model, names)
-    comparisons = _comparisons(model, _computed(network, names, feeds), oracle.run(feeds), names)
+    wanted = oracle.run(feeds)
+    return compare_with(
+        model, network, names, feeds, wanted, tolerance=tolerance, skipped=skipped, engine=oracle.engine
+    )
+
+
+def compare_with(
+    model: Model,
+    network: Network,
+    names: Sequence[str],
+    feeds: Arrays,
+    wanted: Arrays,
+    *,
+    tolerance: float | None = None,
+    skipped: Sequence[str] = (),
+    engine: str = "onnxruntime",
+) -> Verification:
+    """Compare the outputs of a lowered network with what the reference has computed already.
+
+    Args:
+        model: The original model.
+        network: Its torch graph, whose outputs are the named tensors.
+        names: Tensor names, in the order of computation.
+        feeds: Arrays by input name.
+        wanted: What the reference has at these inputs, by tensor name; where a quantizer's output is missing, the
+            reference is run once more.
+        tolerance: Largest relative error; None: by the model's precision.
+        skipped: What to report as not compared.
+        engine: What computed them.
+    """
+    limit = tolerance if tolerance is not None else HALF_TOLERANCE if is_half(model, names) else TOLERANCE
+    comparisons = _comparisons(model, _computed(network, names, feeds), wanted, names)
     flips: dict[str, int] = {}
     first = _first_over(comparisons, limit)
     quantizers = quantizers_of(network, model.values) if first else []
     if quantizers:
-        pieces = Oracle(model, list(dict.fromkeys([*names, *quantizers])))
-        wanted = pieces.run(feeds)
+        if not wanted.keys() >= set(quantizers):
+            wanted = Oracle(model, list(dict.fromkeys([*names, *quantizers]))).run(feeds)
         found, flips, wrong = _computed_in_pieces(
             network, names, feeds, {name: wanted[name] for name in quantizers}, limit / 10
         )
@@ -221,7 +287,7 @@ def compare(
         max_rel_error=max((item.max_rel_error for item in comparisons), default=0.0),
         first_divergence=first,
         tolerance=limit,
-        engine=oracle.engine,
+        engine=engine,
         comparisons=comparisons,
         skipped=tuple(skipped),
         flips=sum(flips.values()),
@@ -346,7 +412,7 @@ def _named(names: Sequence[str], result: Tensor | tuple[Tensor, ...]) -> Arrays:
 def _comparison(model: Model, name: str, found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> Comparison:
     value = model.values[name]
     node = value.producer()
-    absolute, relative = _errors(found, wanted, excused=_UNIT_ROUNDING if _is_unit_scaled(value) else 0.0)
+    absolute, relative = _errors(found, wanted, excused=UNIT_ROUNDING if is_unit_scaled(value) else 0.0)
     return Comparison(
         name=model.names.short_name(value),
         tensor=name,
@@ -357,12 +423,17 @@ def _comparison(model: Model, name: str, found: np.ndarray[Any, Any], wanted: np
     )
 
 
-def _is_unit_scaled(value: ir.Value) -> bool:
+def is_unit_scaled(value: ir.Value) -> bool:
+    """Whether onnxruntime computes a value, or what it rearranges, with the precision of numbers around one.
+
+    Args:
+        value: Of the model's graph.
+    """
     node = value.producer()
     if node is None or node.op_type not in _UNIT_SCALED | _REARRANGING:
         return False
     source = node.inputs[0]
-    return node.op_type in _UNIT_SCALED or (source is not None and _is_unit_scaled(source))
+    return node.op_type in _UNIT_SCALED or (source is not None and is_unit_scaled(source))
 
 
 def _errors(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any], *, excused: float) -> tuple[float, float]:
@@ -375,3 +446,13 @@ def _errors(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any], *, excuse
     absolute = float(np.max(difference, initial=0.0)) if not np.isnan(difference).any() else float("inf")
     scale = float(np.max(np.abs(second), initial=0.0, where=np.isfinite(second)))
     return absolute, max(absolute - excused, 0.0) / max(scale, _TINY)
+
+
+def relative_error(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
+    """Return the largest difference of two arrays, relative to the largest magnitude of the second.
+
+    Args:
+        found: An array.
+        wanted: Another; infinite if it is of another shape, or if only one of them is NaN somewhere.
+    """
+    return _errors(found, wanted, excused=0.0)[1]
