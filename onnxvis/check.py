@@ -123,7 +123,7 @@ def _compared(model: Model, settings: CheckSettings) -> Outcome:
     if settings.baseline is None:
         return Outcome(_BASELINE, "skip", "no baseline is given")
     # Most checks need none, and it brings the whole optimizer.
-    from onnxvis.baseline import compare  # noqa: PLC0415
+    from onnxvis.baseline_check import compare  # noqa: PLC0415
 
     return compare(Path(settings.baseline), model, settings)
 

@@ -172,8 +172,10 @@ def diff(
     began = time.perf_counter()
     given = DiffSettings() if settings is None else settings
     models = load(first), load(second)
-    compared = compare_models(*models, _request(given, inputs or {}))
-    found = sorted(details(compared, given.accept), key=lambda detail: _SERIOUS.index(detail.status))
+    # What is not finite is compared like everything else.
+    with np.errstate(all="ignore"):
+        compared = compare_models(*models, _request(given, inputs or {}))
+        found = sorted(details(compared, given.accept), key=lambda detail: _SERIOUS.index(detail.status))
     return Difference(
         first=names[0] if names else _called(first, models[0]),
         second=names[1] if names else _called(second, models[1]),

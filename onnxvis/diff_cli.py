@@ -72,11 +72,11 @@ def diff_command(
     input_: Held = None,
     seed: Seed = None,
     steps: Steps = None,
-    layers: Layers = False,  # noqa: FBT002 - typer makes an option of it
+    layers: Layers = False,
     json_: JsonFile = None,
     html: Html = None,
     config: ConfigFile = None,
-    quiet: Quiet = False,  # noqa: FBT002 - likewise
+    quiet: Quiet = False,
 ) -> None:
     """Say whether two files are the same network, and if not, from which layer on and why."""
     try:

@@ -50,7 +50,7 @@ def head(found: Difference) -> list[str]:
     errors = [layer.relative_error for layer in found.layers if layer.verdict == "agrees"]
     furthest = f", to {max(errors):.1g} relative" if errors else ""
     rest = len(found.layers) - compared
-    alone = f"; {rest} of {found.first} alone" if rest else ""
+    alone = f"; {rest} in A alone" if rest else ""
     lines = [f"{'A':<11} {found.first}", f"{'B':<11} {found.second}"]
     lines += [f"{'input':<11} {name} -> {relation}" for name, relation in found.inputs.items()]
     lines += [f"{'note':<11} {note}" for note in found.notes]

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from onnxvis.drift import Statistics
 from onnxvis.errors import InputError, OnnxvisError
 from onnxvis.images import Fourier
 from onnxvis.model import Model
@@ -25,6 +24,7 @@ from onnxvis.recipe import Recipe
 from onnxvis.render import to_image
 from onnxvis.result import Part, Result
 from onnxvis.target import resolve
+from onnxvis.tensor_statistics import Statistics
 from onnxvis.visualize import visualize
 
 Array = np.ndarray[Any, Any]
@@ -285,4 +285,4 @@ def _blurred(values: Array) -> Array:
 
 
 def _centered(values: Array) -> Array:
-    return values - values.mean(axis=(0, 1))
+    return np.asarray(values - values.mean(axis=(0, 1)))

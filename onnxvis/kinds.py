@@ -26,7 +26,7 @@ def refused(value: Any, where: str, allowed: str) -> str:
 def unknown(word: str, known: Sequence[str]) -> str:
     """Return the end of a problem: the nearest known word, else all of them."""
     near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+    return f"nearest: '{near[0]}'" if near else f"known: {', '.join(known)}"
 
 
 def number(least: float = -math.inf, most: float = math.inf, *, above: bool = False) -> Reader:
@@ -54,7 +54,7 @@ def whole(least: int) -> Reader:
     """Return a reader of whole numbers from `least` on, as far as 64 bits hold them."""
 
     def read(value: Any, where: str, problems: list[str]) -> Any:
-        if isinstance(value, numbers.Integral) and not isinstance(value, bool) and least <= value < _INT64_END:
+        if isinstance(value, numbers.Integral) and not isinstance(value, bool) and least <= int(value) < _INT64_END:
             return int(value)
         problems.append(refused(value, where, f"a whole number from {least} on"))
         return value

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
+import torch
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByOrt
@@ -193,6 +194,8 @@ def _declared(proto: onnx.ModelProto) -> int:
 def _onnxruntime(proto: onnx.ModelProto, weights: Weights) -> _Session:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
+    # As many threads as torch has, of which the user's settings speak; onnxruntime asks the machine alone.
+    options.intra_op_num_threads = torch.get_num_threads()
     if any(node.op_type in _ROUNDED_BY_THREAD for node in proto.graph.node):
         options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -281,4 +284,5 @@ def _same_meaning(graph: onnx.GraphProto, declared: int, newest: int) -> bool:
 
 
 def _typed(array: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
-    return np.ascontiguousarray(array if dtype == "UNDEFINED" else array.astype(ir.DataType[dtype].numpy()))
+    # A single number keeps its rank.
+    return np.asarray(array if dtype == "UNDEFINED" else array.astype(ir.DataType[dtype].numpy()), order="C")

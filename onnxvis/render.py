@@ -30,7 +30,7 @@ from onnxvis.grids import cells_of, grid
 
 KEY = "onnxvis"
 """The keyword under which a PNG's text holds the recipe, as JSON."""
-SUFFIXES = (".png", ".apng", ".npy", ".json", ".gif", ".webp")
+SUFFIXES = (".png", ".apng", ".npy", ".json", ".gif", ".webp", ".html", ".sarif", ".xml")
 """What the name of a file may end in that `write_file` writes."""
 _RGB = 3
 _VOLUME = 4

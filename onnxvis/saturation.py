@@ -38,7 +38,8 @@ def saturated(model: Model, target: Target, meter: Meter, images: Mapping[str, T
         meter: Measures images through the model.
         images: (C, *spatial) in [0, 1] by input name.
     """
-    flat = _flat(model, target)
+    node = model.values[target.tensor].producer()
+    flat = None if node is None else flat_values(node)
     if flat is None:
         return 0.0
     values = meter.observe(meter.feeds(images))[target.tensor]
@@ -47,11 +48,8 @@ def saturated(model: Model, target: Target, meter: Meter, images: Mapping[str, T
     return float(np.mean(flat(np.asarray(values, np.float64))))
 
 
-def _flat(model: Model, target: Target) -> Callable[[Array], Array] | None:
-    """Return what tells where the target's operator has no slope; None: it has one everywhere that counts."""
-    node = model.values[target.tensor].producer()
-    if node is None:
-        return None
+def flat_values(node: ir.Node) -> Callable[[Array], Array] | None:
+    """Return what tells where an operator has no slope, of its output; None: it has one everywhere that counts."""
     if node.op_type in ("Clip", "Min"):
         ceiling = _ceiling(node)
         return None if ceiling is None else lambda values: values >= ceiling

@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper, version_converter
 
-from onnxvis.baseline import Baseline, compare, record
+from onnxvis.baseline import Baseline, record
+from onnxvis.baseline_check import compare
 from onnxvis.config import CheckSettings
 from onnxvis.errors import InputError, OnnxvisError, OutputError
 from onnxvis.model import load

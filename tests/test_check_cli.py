@@ -165,7 +165,7 @@ def test_the_exit_status_says_whether_all_is_good(
         ((), "No model is named."),
         (("empty",), "There is no .onnx file in 'empty'."),
         (("nothing-*.onnx",), "'nothing-*.onnx' matches no file."),
-        (("a.onnx", "--only", "agreemnt"), "did you mean 'agreement'?"),
+        (("a.onnx", "--only", "agreemnt"), "nearest: 'agreement'"),
         (("a.onnx", "--skip", "process"), "'process'"),
         (("a.onnx", "--fail-on", "always"), "'always'"),
         (("a.onnx", "--size", "big"), "--size 'big' is not understood."),

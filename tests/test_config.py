@@ -262,11 +262,11 @@ def test_all_problems_of_a_file_are_told_at_once_with_the_nearest_words(tmp_path
         "dif": {},
     }
     assert problems_of(written(tmp_path, document)) == (
-        "[check] toleranses is unknown: did you mean 'tolerances'?",
+        "[check] toleranses is unknown: nearest: 'tolerances'",
         "[check] max-dead is 2, and must be a number from 0 to 1",
-        "[check] only[0] is 'agrement': did you mean 'agreement'?",
+        "[check] only[0] is 'agrement': nearest: 'agreement'",
         "[check.models.\"m*\"] bgr is 'yes', and must be true or false",
-        "dif is unknown: did you mean 'diff'?",
+        "dif is unknown: nearest: 'diff'",
     )
 
 

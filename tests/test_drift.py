@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from onnxvis.drift import TOLERANCES, Drifts, Statistics, arithmetic, deviation, drifts, statistics
+from onnxvis.drift import TOLERANCES, Drifts, arithmetic, deviation, drifts
+from onnxvis.tensor_statistics import Statistics, statistics
 from onnxvis.errors import InputError
 from onnxvis.model import load
 from tests.models import conv_net, parsed, random_weights

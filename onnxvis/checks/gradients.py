@@ -118,7 +118,8 @@ def _concluded(inspection: Inspection, looks: Looks, names: Sequence[str], eligi
         if errors[name] <= looks.tolerance and all(slope.is_resolved for slope in slopes)
     ]
     most = max((errors[name] for name in told), default=0.0)
-    good = f"{len(told)} tensors agree with differences, largest relative error {most:.1e}"
+    how = f"largest relative error {most:.1e}" if most > 0 else "as far as rounding lets them be told"
+    good = f"{len(told)} tensors agree with differences, {how}"
     notes = [f"{len(names) - len(told)} too faint or too rough to tell"] if len(told) < len(names) else []
     notes += [f"left out: {_left_out(eligible)}"] if eligible.rounded + eligible.cut else []
     return concluded("gradients", details, "; ".join([good, *notes]))

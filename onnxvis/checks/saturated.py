@@ -13,16 +13,10 @@ from onnxvis.checks.concluding import concluded, skipped
 from onnxvis.config import CheckSettings
 from onnxvis.inspection import Inspection
 from onnxvis.outcomes import Detail, Outcome
+from onnxvis.saturation import flat_values
 
 Array = np.ndarray[Any, Any]
 
-_NO_SLOPE = 1e-4
-"""As in `onnxvis.saturation`."""
-_FLAT: Mapping[str, Callable[[Array], Array]] = {
-    "Sigmoid": lambda values: values * (1 - values) < _NO_SLOPE,
-    "HardSigmoid": lambda values: (values <= 0) | (values >= 1),
-    "Tanh": lambda values: 1 - values**2 < _NO_SLOPE,
-}
 _MANY = 0.25
 """The share of a layer's values from which on a warning is due."""
 _LAYERS = frozenset({"Attention", "Conv", "ConvTranspose", "FusedConv", "FusedGemm", "GRU", "Gemm", "LSTM", "MatMul"})
@@ -94,7 +88,8 @@ def _flat_tensors(inspection: Inspection) -> Iterator[tuple[str, Callable[[Array
         if first[name].dtype.name in _UNSIGNED_OR_SIGNED_BYTE:
             ends = _ends(node, first[name].dtype)
         else:
-            ends = _FLAT.get(node.op_type) or _ceiling(node)
+            # An attention that looks at one place is none that is stuck.
+            ends = None if node.op_type == "Softmax" else flat_values(node)
         if ends is not None:
             yield name, ends
 
@@ -107,19 +102,6 @@ def _hidden(inspection: Inspection) -> set[ir.Value]:
         if is_layer or not hidden.isdisjoint(node.outputs):
             hidden.update(value for value in node.inputs if value is not None)
     return hidden
-
-
-def _ceiling(node: ir.Node) -> Callable[[Array], Array] | None:
-    """Return what tells the values at the upper bound of a Clip."""
-    if node.op_type != "Clip":
-        return None
-    old = node.attributes.get("max")
-    value = node.inputs[2] if len(node.inputs) > 2 else None  # noqa: PLR2004 - x, min, max
-    tensor = None if value is None else ir.convenience.get_const_tensor(value)
-    if old is None and (tensor is None or tensor.size != 1):
-        return None
-    ceiling = float(old.as_float()) if old is not None else float(np.asarray(tensor.numpy()).reshape(-1)[0])  # type: ignore[union-attr]
-    return lambda values: values >= ceiling
 
 
 def _ends(node: ir.Node, dtype: np.dtype[Any]) -> Callable[[Array], Array] | None:

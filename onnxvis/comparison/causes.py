@@ -231,7 +231,7 @@ def _turns(weight: Array) -> Iterator[tuple[str, Array]]:
 
 def _same(one: Array, other: Array) -> bool:
     scale = float(np.max(np.abs(other), initial=0.0))
-    return one.shape == other.shape and bool(np.allclose(one, other, rtol=0, atol=_EXACT * scale))
+    return one.shape == other.shape and bool(np.max(np.abs(one - other), initial=0.0) <= _EXACT * scale)
 
 
 def _factor(one: Array, other: Array) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from onnxvis.comparison.causes import Evidence, cause_of
 from onnxvis.comparison.compare import Comparison
 from onnxvis.comparison.pairs import TensorPair, sources
+from onnxvis.comparison.parameters import OF_AXES
 from onnxvis.comparison.relations import Relation
 from onnxvis.comparison.sides import Side
 from onnxvis.comparison.suspects import Suspect, suspects
@@ -52,7 +53,11 @@ def _of_inputs(compared: Comparison, accept: Sequence[str]) -> Iterator[Detail]:
             "colors and normalization into line, or accept it: --accept preprocessing."
         )
         tensor = compared.sides[1].name(reader) if reader in compared.sides[1].model.values else reader
-        yield Detail("fail", text, layer=tensor, tensor=reader, figures=_figures_of(relation))
+        figures = {
+            **_figures_of(relation),
+            "first_difference": _first_reader(compared, pairing.names[0][1], beyond=False),
+        }
+        yield Detail("fail", text, layer=tensor, tensor=reader, figures=figures)
 
 
 def _figures_of(relation: Relation) -> dict[str, float | int | str]:
@@ -63,11 +68,11 @@ def _figures_of(relation: Relation) -> dict[str, float | int | str]:
     }
 
 
-def _first_reader(compared: Comparison, name: str) -> str:
-    """Return the tensor that is first computed from an input, beyond what only moves its axes."""
+def _first_reader(compared: Comparison, name: str, *, beyond: bool = True) -> str:
+    """Return the tensor that is first computed from another, beyond what only moves its axes or not."""
     side = compared.sides[1]
     readers = [use.node for use in side.model.values[name].uses() if use.node.outputs]
-    while len(readers) == 1 and readers[0].op_type in ("Cast", "Identity", "Transpose"):
+    while beyond and len(readers) == 1 and readers[0].op_type in ("Cast", "Identity", "Transpose"):
         following = [use.node for use in readers[0].outputs[0].uses() if use.node.outputs]
         if not following:
             break
@@ -104,7 +109,10 @@ def _of_root(compared: Comparison, root: str) -> Detail:
     text = (
         f"The files part at {other.name(tensor)!r} ({_operator(one, first, other, tensor)}), {_far(pair)}: {reasons}."
     )
-    figures = {**_figures(one, first, pair), "first_difference": other.name(pair.second)}
+    # Where the second file has no such node, what reads the tensor before it is the first that differs.
+    lost = root in compared.correspondence.absorbed
+    difference = _first_reader(compared, pair.second, beyond=False) if lost else pair.second
+    figures = {**_figures(one, first, pair), "first_difference": other.name(difference)}
     return Detail("fail", text, layer=other.name(tensor), tensor=tensor, figures=figures)
 
 
@@ -123,7 +131,8 @@ def _of_suspect(compared: Comparison, suspect: Suspect, root: str) -> Detail:
 def _of_setting(compared: Comparison, suspect: Suspect) -> Iterator[Detail]:
     """Tell what is told differently without an effect on what was fed."""
     one, other = compared.sides
-    shown = [setting for setting in suspect.settings if not setting.weight]
+    # Where the results agree, other axes are those of another layout.
+    shown = [setting for setting in suspect.settings if not setting.weight and setting.name not in OF_AXES]
     if not shown:
         return
     serious = any(map(_has_open_sizes, compared.sides)) or any(setting.number for setting in shown)

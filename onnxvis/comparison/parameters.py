@@ -29,7 +29,7 @@ _MEANINGLESS = frozenset(
     | {"storage_order", "training_mode", "activation_alpha", "activation_beta", "allowzero", "output_shape"}
 )
 _FLATTENING = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
-_OF_AXES = frozenset(
+OF_AXES = frozenset(
     {"axes", "axis", "batch_axis", "k", "perm", "repeats", "shape", "split", "starts", "ends", "steps"}
 )
 """Where two files have other layouts, these differ rightly."""
@@ -74,7 +74,7 @@ def differing(sides: tuple[Side, Side], nodes: tuple[ir.Node, ir.Node], *, same_
     told = [_told(side, node) for side, node in zip(sides, nodes, strict=True)]
     names = [name for name in dict.fromkeys([*told[0], *told[1]]) if name not in _MEANINGLESS]
     if not same_axes:
-        names = [name for name in names if name not in _OF_AXES and name != "pads"]
+        names = [name for name in names if name not in OF_AXES and name != "pads"]
     close = max(_WEIGHT_CLOSE[side.precision] for side in sides)
     found = (_difference(name, told[0].get(name), told[1].get(name), close, same_axes=same_axes) for name in names)
     return [setting for setting in found if setting is not None]

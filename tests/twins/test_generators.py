@@ -13,32 +13,32 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
-from tests import honest_twins as twins
-from tests.faulty_twins import FAULTS, Fault
-from tests.honest_twins import GENERATED, HONEST, Honest, fed, load_source
+from tests.twins import FAULTS, GENERATED, HONEST, Fault, Honest, load_source, sources
+from tests.twins.edits import fed, making, names_read
 
 Outputs = list[NDArray[Any]]
 
 RANGES = {
-    twins.TEXTURES: (-1.0, 1.0),
-    twins.TEXTURES_INT8: (-1.0, 1.0),
-    twins.SIGNALS: (-1.0, 1.0),
-    twins.MOBILENET: (-1.0, 1.0),
-    twins.KERAS: (0.0, 255.0),
-    twins.SQUEEZENET: (-120.0, 140.0),
-    twins.SHUFFLENET: (-2.0, 2.5),
-    twins.SHUFFLENET_INT8: (-2.0, 2.5),
-    twins.TRUNK: (-1.0, 1.0),
-    twins.VITTRACK: (-2.0, 2.5),
-    twins.MNIST: (0.0, 255.0),
-    twins.YUNET: (0.0, 255.0),
-    twins.DEEPLAB: (-1.0, 1.0),
-    twins.CANDY: (0.0, 255.0),
-    twins.PITCH: (-1.0, 1.0),
-    twins.SILERO: (-1.0, 1.0),
-    twins.GTCRN: (-1.0, 1.0),
+    sources.TEXTURES: (-1.0, 1.0),
+    sources.TEXTURES_INT8: (-1.0, 1.0),
+    sources.SIGNALS: (-1.0, 1.0),
+    sources.MOBILENET: (-1.0, 1.0),
+    sources.KERAS: (0.0, 255.0),
+    sources.SQUEEZENET: (-120.0, 140.0),
+    sources.SHUFFLENET: (-2.0, 2.5),
+    sources.SHUFFLENET_INT8: (-2.0, 2.5),
+    sources.TRUNK: (-1.0, 1.0),
+    sources.VITTRACK: (-2.0, 2.5),
+    sources.MNIST: (0.0, 255.0),
+    sources.YUNET: (0.0, 255.0),
+    sources.DEEPLAB: (-1.0, 1.0),
+    sources.CANDY: (0.0, 255.0),
+    sources.PITCH: (-1.0, 1.0),
+    sources.SILERO: (-1.0, 1.0),
+    sources.GTCRN: (-1.0, 1.0),
 }
-SIZES = {twins.YUNET: {"height": 100, "width": 120}, twins.SILERO: {"sequence": 512}}
+SIZES = {sources.YUNET: {"height": 100, "width": 120}, sources.SILERO: {"sequence": 512}}
+COSTLY = {sources.CANDY}  # a second each
 SCALARS = {"sr": np.array(16000, np.int64)}
 
 
@@ -70,15 +70,15 @@ def inputs_of(name: str, model: ModelProto, *, photo: bool) -> Outputs:
     """An input of a source in its range: blots, or noise."""
     draw = np.random.default_rng(2)
     low, high = RANGES.get(name, (0.0, 1.0))
-    listed: Outputs = []
+    inputs: Outputs = []
     for value in fed(model):
         if value.name in SCALARS:
-            listed.append(SCALARS[value.name])
+            inputs.append(SCALARS[value.name])
             continue
         shape = shape_of(value, SIZES.get(name, {}))
         unit = smooth(draw, shape) if photo else draw.random(shape, np.float32)
-        listed.append((low + (high - low) * unit).astype(np.float32))
-    return listed
+        inputs.append((low + (high - low) * unit).astype(np.float32))
+    return inputs
 
 
 def run(model: ModelProto, inputs: Sequence[NDArray[Any]]) -> Outputs:
@@ -120,7 +120,15 @@ def furthest(name: str, twin: ModelProto) -> float:
     return worst
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
+def listed(twins: Sequence[Fault | Honest]) -> list[object]:
+    """Twins as parameters: those that cost a second each, to make or to run, are slow."""
+    return [
+        pytest.param(t, id=t.id, marks=pytest.mark.slow if t.source in COSTLY or "dynamo" in t.name else ())
+        for t in twins
+    ]
+
+
+@pytest.mark.parametrize("fault", listed(FAULTS))
 def test_a_faulty_twin_is_a_valid_file_that_computes_something_else(fault: Fault) -> None:
     source = source_or_skip(fault.source)
     before = source.SerializeToString(deterministic=True)
@@ -147,7 +155,7 @@ def computed(model: ModelProto) -> set[str]:
     """The tensors that depend on an input."""
     names = {value.name for value in fed(model)}
     for node in model.graph.node:
-        if names & set(twins.names_read(onnx.GraphProto(node=[node]))):
+        if names & set(names_read(onnx.GraphProto(node=[node]))):
             names.update(node.output)
     return names
 
@@ -173,13 +181,13 @@ def first_wrong(fault: Fault, twin: ModelProto, *, photo: bool) -> str | None:
 def test_the_wrong_layer_is_the_first_that_differs(fault: Fault) -> None:
     source = source_or_skip(fault.source)
     twin = fault.make(source)
-    assert twins.making(twin, fault.tensor).name == ("" if fault.layer is None else fault.layer)
+    assert making(twin, fault.tensor).name == ("" if fault.layer is None else fault.layer)
     found = first_wrong(fault, twin, photo=True)
     if found is None:
         found = first_wrong(fault, twin, photo=False)
     assert found is not None
     renamed = fault.tensor not in computed(source)
-    assert fault.tensor == found or (renamed and fault.tensor in twins.making(twin, found).input)
+    assert fault.tensor == found or (renamed and fault.tensor in making(twin, found).input)
 
 
 def is_valid(model: ModelProto) -> bool:
@@ -190,7 +198,7 @@ def is_valid(model: ModelProto) -> bool:
     return True
 
 
-@pytest.mark.parametrize("honest", HONEST, ids=lambda honest: honest.id)
+@pytest.mark.parametrize("honest", listed(HONEST))
 def test_an_honest_twin_is_a_valid_file_that_computes_the_same(honest: Honest) -> None:
     source = source_or_skip(honest.source)
     before = source.SerializeToString(deterministic=True)
@@ -205,12 +213,17 @@ def test_an_honest_twin_is_a_valid_file_that_computes_the_same(honest: Honest) -
         assert max(map(distance, outputs, wanted)) < honest.tolerance
 
 
-@pytest.mark.parametrize("listed", [FAULTS, HONEST], ids=["faulty", "honest"])
-def test_no_twin_equals_another_or_its_source(listed: Sequence[Fault | Honest]) -> None:
-    assert max(Counter(twin.name for twin in listed).values()) == 1
-    assert max(Counter(twin.id for twin in listed).values()) == 1
+@pytest.mark.parametrize("twins", [FAULTS, HONEST], ids=["faulty", "honest"])
+def test_no_two_twins_have_the_same_name(twins: Sequence[Fault | Honest]) -> None:
+    assert max(Counter(twin.name for twin in twins).values()) == 1
+    assert max(Counter(twin.id for twin in twins).values()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("twins", [FAULTS, HONEST], ids=["faulty", "honest"])
+def test_no_twin_equals_another_or_its_source(twins: Sequence[Fault | Honest]) -> None:
     seen: dict[str, str] = {}
-    for twin in listed:
+    for twin in twins:
         source = source_or_skip(twin.source)
         seen.setdefault(digest(source), f"the source {twin.source}")
         assert seen.setdefault(digest(twin.make(source)), twin.name) == twin.name
