@@ -8,8 +8,22 @@ from collections.abc import Iterator
 from onnxvis.comparison.portraits import Portrait
 from onnxvis.diff import Difference, LayerAgreement
 from onnxvis.diff_table import number, verdict
-from onnxvis.outcomes import Detail, Status
-from onnxvis.pages import Bar, Cell, Markup, badge, element, facts, folded, notes, page, pictures, section, table
+from onnxvis.outcomes import Status
+from onnxvis.pages import (
+    Bar,
+    Cell,
+    Markup,
+    badge,
+    details,
+    element,
+    facts,
+    folded,
+    notes,
+    page,
+    pictures,
+    section,
+    table,
+)
 
 _VERDICTS: dict[str, Status] = {"agrees": "pass", "permuted": "pass", "differs": "fail", "shape": "fail"}
 _SMALLEST, _DECADES = 1e-8, 8.0
@@ -26,7 +40,7 @@ def diff_page(found: Difference) -> str:
         "layers": f"{found.agreeing} of {sum(layer.verdict != 'unmatched' for layer in found.layers)} agree",
         "limit": found.limits,
     }
-    header = [element("p", badge(found.status)), facts(known)]
+    header = [element("p", badge(found.status), class_="verdict"), facts(known)]
     return page(title[0].upper() + title[1:], _sections(found), kind="onnxvis diff", header=header)
 
 
@@ -34,7 +48,7 @@ def _sections(found: Difference) -> Iterator[Markup]:
     if found.notes:
         yield section("Notes", notes(found.notes))
     if found.details:
-        yield section("What differs", *map(_detail, found.details))
+        yield section("What differs", details(found.details))
     if found.portraits:
         yield section("What units look for, by both files", *map(_portrait, found.portraits))
     if found.layers:
@@ -43,21 +57,12 @@ def _sections(found: Difference) -> Iterator[Markup]:
         yield section("Layers", folded(f"{len(found.layers)} layers", layers) if is_long else layers)
 
 
-def _detail(detail: Detail) -> Markup:
-    known = {name.replace("_", " "): value for name, value in detail.figures.items()}
-    return element(
-        "article",
-        element("p", badge(detail.status), Markup(" "), detail.text),
-        *([folded("Figures", facts(known))] if known else []),
-    )
-
-
 def _portrait(item: Portrait) -> Markup:
     one, other = item.activations
-    alike = f"The pictures are {item.likeness:.2f} alike. " if math.isfinite(item.likeness) else ""
+    alike = f"The correlation of the pictures is {item.likeness:.2f}. " if math.isfinite(item.likeness) else ""
     said = f"{alike}The unit answers with {one:.4g} in the first file, {other:.4g} in the second."
     shown = [picture for picture in item.pictures if picture.png]
-    return element("article", element("h3", item.unit), element("p", said), pictures(shown))
+    return element("article", element("h3", item.unit), element("p", said), pictures(shown), class_="unit")
 
 
 def _layers(found: Difference) -> Markup:

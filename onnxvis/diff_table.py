@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from onnxvis.diff import Difference, LayerAgreement
@@ -15,8 +15,9 @@ from onnxvis.report import OUT
 
 _STYLES: dict[Status, str] = {"pass": "green", "skip": "dim", "warn": "yellow", "fail": "bold red", "error": "bold red"}
 _BEFORE, _AFTER = 3, 6
-_UNBOUNDED = 10_000
-_PERFECT = 0.9999
+_HEADERS = ("layer of A", "operator", "layer of B", "verdict", "error", "cosine", "CKA")
+_NUMBERS = 4
+"""From this column on there are numbers."""
 
 
 def print_difference(found: Difference, *, every: bool = False, quiet: bool = False, console: Console = OUT) -> None:
@@ -36,7 +37,8 @@ def print_difference(found: Difference, *, every: bool = False, quiet: bool = Fa
     rows = shown_layers(found, every=every)
     if rows and not quiet:
         console.print()
-        console.print(_table(rows), width=None if console.is_terminal else _UNBOUNDED)
+        for text in _table(rows):
+            console.print(Text(text), style="bold" if text.startswith(_HEADERS[0]) else "")
         if len(rows) < len(found.layers):
             console.print(Text(f"... of {len(found.layers)} layers: --layers lists all", style="dim"))
     if not quiet:
@@ -81,23 +83,29 @@ def shown_layers(found: Difference, *, every: bool) -> Sequence[LayerAgreement]:
     return () if first is None or found.ok else found.layers[max(0, first - _BEFORE) : first + _AFTER]
 
 
-def _table(layers: Sequence[LayerAgreement]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("layer of A", "operator", "layer of B", "verdict"):
-        table.add_column(name, no_wrap=True)
-    for name in ("rel. error", "max error", "cosine", "CKA"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for layer in layers:
-        one, other = layer.operators
-        operator = one if other in ("", one) else f"{one}/{other}"
-        table.add_row(
-            *map(Text, (layer.first, operator, layer.second or "", layer.verdict)),
-            number(layer.relative_error, ".1e"),
-            number(layer.max_error, ".1e"),
-            number(layer.cosine, ".4f"),
-            number(layer.cka, ".4f"),
-        )
-    return table
+def _table(layers: Sequence[LayerAgreement]) -> Iterator[str]:
+    """Yield the lines of a table, whose names are never cut."""
+    rows = [_HEADERS, *map(_row, layers)]
+    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(_HEADERS))]
+    for row in rows:
+        padded = [
+            cell.rjust(width - cell_len(cell) + len(cell)) if column >= _NUMBERS else set_cell_size(cell, width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(padded).rstrip()
+
+
+def _row(layer: LayerAgreement) -> tuple[str, ...]:
+    one, other = layer.operators
+    return (
+        layer.first,
+        one if other in ("", one) else f"{one}/{other}",
+        layer.second or "",
+        layer.verdict,
+        number(layer.relative_error, ".1e"),
+        number(layer.cosine, ".4f"),
+        number(layer.cka, ".4f"),
+    )
 
 
 def number(value: float, how: str) -> str:

@@ -54,8 +54,9 @@ def whole(least: int) -> Reader:
     """Return a reader of whole numbers from `least` on, as far as 64 bits hold them."""
 
     def read(value: Any, where: str, problems: list[str]) -> Any:
-        if isinstance(value, numbers.Integral) and not isinstance(value, bool) and least <= int(value) < _INT64_END:
-            return int(value)
+        found = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else None
+        if found is not None and least <= found < _INT64_END:
+            return found
         problems.append(refused(value, where, f"a whole number from {least} on"))
         return value
 

@@ -221,13 +221,14 @@ def _outcome(outcome: Outcome) -> Markup:
         class_="line",
     )
     found = concerns(outcome)
-    first = [_details(found[:_SHOWN])] if found else []
+    first = [details(found[:_SHOWN])] if found else []
     count = len(found) - _SHOWN
-    others = [folded(f"{count} more", _details(found[_SHOWN:]))] if count > 0 else []
+    others = [folded(f"{count} more", details(found[_SHOWN:]))] if count > 0 else []
     return Markup(f"{element('li', line, *first, *others)}\n")
 
 
-def _details(found: Sequence[Detail]) -> Markup:
+def details(found: Sequence[Detail]) -> Markup:
+    """Return what was seen as a list, with its figures and pictures."""
     return element("ul", *map(_detail, found), class_="details")
 
 

@@ -29,9 +29,7 @@ _MEANINGLESS = frozenset(
     | {"storage_order", "training_mode", "activation_alpha", "activation_beta", "allowzero", "output_shape"}
 )
 _FLATTENING = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
-OF_AXES = frozenset(
-    {"axes", "axis", "batch_axis", "k", "perm", "repeats", "shape", "split", "starts", "ends", "steps"}
-)
+OF_AXES = frozenset({"axes", "axis", "batch_axis", "k", "perm", "repeats", "shape", "split", "starts", "ends", "steps"})
 """Where two files have other layouts, these differ rightly."""
 
 

@@ -38,11 +38,21 @@ def drawn(*shape: int, seed: int = 0) -> Array:
     return (np.random.default_rng([seed, *shape]).standard_normal(shape) * scale).astype(np.float32)
 
 
-def net(text: str, opset: int = 17, **weights: Any) -> onnx.ModelProto:
+def net(text: str, opset: Any = 17, **weights: Any) -> onnx.ModelProto:
     """Parse a graph and give it weights; numbers become float32."""
     arrays = {name: np.float32(array) if isinstance(array, float) else array for name, array in weights.items()}
     given = {name: np.asarray(array) for name, array in arrays.items()}
     return parsed(f'<ir_version: 8, opset_import: ["": {opset}]>\n{text}', **given)
+
+
+def ints(*numbers: int) -> Array:
+    """Return whole numbers, as shapes and axes are."""
+    return np.asarray(numbers, np.int64)
+
+
+def floats(*numbers: float) -> Array:
+    """Return numbers in single precision."""
+    return np.asarray(numbers, np.float32)
 
 
 def net_weights() -> dict[str, Array]:

@@ -13,7 +13,7 @@ import pytest
 from onnxvis.comparison.causes import Evidence, cause_of
 from onnxvis.comparison.sides import Array
 from onnxvis.diff import diff
-from tests.comparison import NET, compared, drawn, net, net_weights, row_weights
+from tests.comparison import NET, compared, drawn, ints, net, net_weights, row_weights
 from tests.comparison.test_structure import FIRE, NORMALIZED, RESIDUAL, fire_weights, normalization
 
 PHRASES = {
@@ -61,7 +61,7 @@ def phrases(texts: tuple[str, ...]) -> set[str]:
 
 def weights(**changes: Callable[[Array], Array]) -> dict[str, Array]:
     given = net_weights()
-    return {name: np.ascontiguousarray(changes.get(name, lambda array: array)(array)) for name, array in given.items()}
+    return given | {name: np.ascontiguousarray(change(given[name])) for name, change in changes.items()}
 
 
 def one_filter(array: Array, factor: float) -> Array:
@@ -169,7 +169,7 @@ def test_an_error_at_the_border_is_seen_where_pads_are_inputs() -> None:
         p = Pad <mode = "%s"> (e, pads)
         y = Conv (p, w)
     }"""
-    given = {"pads": np.int64([0, 0, 1, 1, 0, 0, 1, 1]), "w": drawn(4, 3, 3, 3)}
+    given = {"pads": ints(0, 0, 1, 1, 0, 0, 1, 1), "w": drawn(4, 3, 3, 3)}
     found = diff(net(text % "constant", **given), net(text % "edge", **given))
     assert found.first_divergence == "p"
     assert "mode is edge instead of constant" in found.details[0].text

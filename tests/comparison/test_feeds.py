@@ -14,13 +14,15 @@ from onnxvis.comparison.feeds import pair_inputs, probes, smooth
 from onnxvis.diff import diff
 from onnxvis.errors import InputError, OnnxvisError, UnknownSizeError
 from onnxvis.model import load
-from tests.comparison import drawn, net
+from tests.comparison import drawn, ints, net
 
 
 def taking(*inputs: str) -> onnx.ModelProto:
     """A network of these inputs, of any types and shapes."""
     names = [text.split()[-1] for text in inputs]
-    nodes = "\n".join(f"f{name} = Cast <to = 1> ({name})\n s{name} = ReduceMean <keepdims = 0> (f{name})" for name in names)
+    nodes = "\n".join(
+        f"f{name} = Cast <to = 1> ({name})\n s{name} = ReduceMean <keepdims = 0> (f{name})" for name in names
+    )
     joined = ", ".join(f"s{name}" for name in names)
     return net(f"g ({', '.join(inputs)}) => (float y) {{ {nodes}\n t = Sum ({joined})\n y = Relu (t) }}")
 
@@ -133,7 +135,7 @@ STATE = """g (float[1, 3, 8, 8] x, float[1, 3] s) => (float[1, 3, 8, 8] y) {
 
 
 def test_an_input_is_held_at_an_array_or_a_number_that_fills_it() -> None:
-    model = load(net(STATE, shape=np.int64([1, 3, 1, 1])))
+    model = load(net(STATE, shape=ints(1, 3, 1, 1)))
     pairing = pair_inputs(model, model)
     fed = probes(model, pairing, overrides={}, held={"s": np.full((1, 3), 0.5)})
     assert all(np.array_equal(item["s"], np.full((1, 3), 0.5)) for item in fed)
@@ -142,7 +144,7 @@ def test_an_input_is_held_at_an_array_or_a_number_that_fills_it() -> None:
 
 @pytest.mark.parametrize(("name", "shape"), [("s", (1, 4)), ("s", (2, 3, 1)), ("nonsense", (1, 3))])
 def test_what_cannot_be_held_is_refused_by_name(name: str, shape: tuple[int, ...]) -> None:
-    model = load(net(STATE, shape=np.int64([1, 3, 1, 1])))
+    model = load(net(STATE, shape=ints(1, 3, 1, 1)))
     with pytest.raises((InputError, OnnxvisError), match=name) as caught:
         diff(model, model, inputs={name: np.zeros(shape, np.float32)})
     assert "ONNXRuntimeError" not in str(caught.value)
@@ -200,7 +202,7 @@ def test_photos_are_fed_as_the_model_wants_them(tmp_path: Path) -> None:
 def test_photos_leave_features_beside_the_picture_alone(tmp_path: Path) -> None:
     path = tmp_path / "red.png"
     Image.new("RGB", (20, 20), (255, 0, 0)).save(path)
-    model = load(net(STATE, shape=np.int64([1, 3, 1, 1])))
+    model = load(net(STATE, shape=ints(1, 3, 1, 1)))
     fed = probes(model, pair_inputs(model, model), overrides={}, held={}, photos=[str(path)])
     assert fed[-1]["s"].shape == (1, 3)
 

@@ -95,7 +95,7 @@ def shuffled(units: Array, noise_of: float, seed: int) -> tuple[Array, tuple[int
     places = generator.permutation(len(units))
     other = np.empty_like(units)
     other[places] = units
-    other += (noise_of * generator.standard_normal(units.shape)).astype(np.float32)
+    other += np.asarray(noise_of * generator.standard_normal(units.shape), np.float32)
     return other, tuple(int(place) for place in places)
 
 

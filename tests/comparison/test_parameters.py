@@ -11,10 +11,12 @@ import pytest
 from onnxvis.comparison.parameters import Setting, differing
 from onnxvis.comparison.sides import Side
 from onnxvis.model import load
-from tests.comparison import drawn, net
+from tests.comparison import drawn, floats, ints, net
 
 
-def told(first: onnx.ModelProto, second: onnx.ModelProto, tensor: str = "y", *, same_axes: bool = True) -> list[Setting]:
+def told(
+    first: onnx.ModelProto, second: onnx.ModelProto, tensor: str = "y", *, same_axes: bool = True
+) -> list[Setting]:
     """Compare the nodes that compute a tensor, after the models have run once."""
     sides = Side.of(load(first)), Side.of(load(second))
     for side in sides:
@@ -35,11 +37,11 @@ IMAGE = "g (float[1, 4, 8, 9] x) => (float[a, b, c, d] y) { r = Relu (x)\n y = %
 POOLED = "g (float[1, 4, 8, 9] x) => (float[a, b] y) { r = Relu (x)\n y = %s }"
 
 
-def image(call: str, opset: int = 17, **weights: Any) -> onnx.ModelProto:
+def image(call: str, opset: Any = 17, **weights: Any) -> onnx.ModelProto:
     return net(IMAGE % call, opset, **weights)
 
 
-def pooled(call: str, opset: int = 17, **weights: Any) -> onnx.ModelProto:
+def pooled(call: str, opset: Any = 17, **weights: Any) -> onnx.ModelProto:
     return net(POOLED % call, opset, **weights)
 
 
@@ -77,16 +79,16 @@ EQUAL: dict[str, tuple[onnx.ModelProto, onnx.ModelProto]] = {
     "one bound of Clip": (image("Clip <min = 0.0> (r)", 6), image("Clip (r, lo)", lo=0.0)),
     "Pad": (
         image("Pad <pads = [0, 0, 1, 1, 0, 0, 1, 1], value = 0.0> (r)", 10),
-        image("Pad (r, p)", p=np.int64([0, 0, 1, 1, 0, 0, 1, 1])),
+        image("Pad (r, p)", p=ints(0, 0, 1, 1, 0, 0, 1, 1)),
     ),
     "Pad with a number": (
         image("Pad <pads = [0, 0, 1, 1, 0, 0, 1, 1], value = 1.0> (r)", 10),
-        image("Pad (r, p, v)", p=np.int64([0, 0, 1, 1, 0, 0, 1, 1]), v=1.0),
+        image("Pad (r, p, v)", p=ints(0, 0, 1, 1, 0, 0, 1, 1), v=1.0),
     ),
     "Softmax": (pooled("Softmax <axis = 1> (f)".replace("f", "g"), 11), pooled("Softmax (g)", 13)),
     "axes of a mean": (
         pooled("ReduceMean <axes = [2, 3], keepdims = 0> (r)", 17),
-        pooled("ReduceMean <keepdims = 0> (r, axes)", 18, axes=np.int64([2, 3])),
+        pooled("ReduceMean <keepdims = 0> (r, axes)", 18, axes=ints(2, 3)),
     ),
     "axes from behind": (
         pooled("ReduceMean <axes = [2, 3], keepdims = 0> (r)"),
@@ -98,35 +100,43 @@ EQUAL: dict[str, tuple[onnx.ModelProto, onnx.ModelProto]] = {
     ),
     "an axis from behind": (image("Concat <axis = 1> (r, x)"), image("Concat <axis = -3> (r, x)")),
     "the ends of a slice": (
-        image("Slice (r, s, e, a)", s=np.int64([1]), e=np.int64([2**31 - 1]), a=np.int64([3])),
-        image("Slice (r, s, e, a)", s=np.int64([1]), e=np.int64([2**63 - 1]), a=np.int64([3])),
+        image("Slice (r, s, e, a)", s=ints(1), e=ints(2**31 - 1), a=ints(3)),
+        image("Slice (r, s, e, a)", s=ints(1), e=ints(2**63 - 1), a=ints(3)),
     ),
     "a slice up to the size": (
-        image("Slice (r, s, e, a)", s=np.int64([1]), e=np.int64([9]), a=np.int64([3])),
-        image("Slice (r, s, e, a)", s=np.int64([-8]), e=np.int64([2**63 - 1]), a=np.int64([-1])),
+        image("Slice (r, s, e, a)", s=ints(1), e=ints(9), a=ints(3)),
+        image("Slice (r, s, e, a)", s=ints(-8), e=ints(2**63 - 1), a=ints(-1)),
     ),
     "a slice by attributes": (
         image("Slice <axes = [3], starts = [1], ends = [5]> (r)", 9),
-        image("Slice (r, s, e, a, t)", s=np.int64([1]), e=np.int64([5]), a=np.int64([3]), t=np.int64([1])),
+        image("Slice (r, s, e, a, t)", s=ints(1), e=ints(5), a=ints(3), t=ints(1)),
     ),
     "Resize": (
-        image('Resize <mode = "nearest"> (r, s)', 10, s=np.float32([1, 1, 2, 2])),
+        image('Resize <mode = "nearest"> (r, s)', 10, s=floats(1, 1, 2, 2)),
         image(
             'Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">'
             " (r, roi, s)",
             13,
             roi=np.zeros(0, np.float32),
-            s=np.float32([1, 1, 2, 2]),
+            s=floats(1, 1, 2, 2),
         ),
     ),
     "rounding of half precision": (
         image("LeakyRelu <alpha = 0.1> (r)"),
         image("LeakyRelu <alpha = 0.09998> (r)"),
     ),
-    "weights but for rounding": (image("Conv (r, w)", **KERNEL), image("Conv (r, w)", w=KERNEL["w"] * np.float32(1 + 1e-6))),
+    "weights but for rounding": (
+        image("Conv (r, w)", **KERNEL),
+        image("Conv (r, w)", w=KERNEL["w"] * np.float32(1 + 1e-6)),
+    ),
 }
 EQUAL["Softmax"] = tuple(  # type: ignore[assignment] # two of them
-    net("g (float[1, 7] x) => (float[1, 7] y) { r = Relu (x)\n y = Softmax <axis = %d> (r) }" % axis, opset)
+    net(
+        "g (float[1, 7] x) => (float[1, 7] y) { r = Relu (x)\n y = Softmax <axis = AXIS> (r) }".replace(
+            "AXIS", str(axis)
+        ),
+        opset,
+    )
     for axis, opset in ((1, 11), (-1, 13))
 )
 
@@ -141,7 +151,9 @@ def test_what_means_the_same_is_no_difference_however_it_is_written(case: str, b
 
 DIFFERENT: dict[str, tuple[onnx.ModelProto, onnx.ModelProto, str]] = {
     "epsilon": (
-        image("InstanceNormalization <epsilon = 0.00001> (r, s, b)", s=np.ones(4, np.float32), b=np.zeros(4, np.float32)),
+        image(
+            "InstanceNormalization <epsilon = 0.00001> (r, s, b)", s=np.ones(4, np.float32), b=np.zeros(4, np.float32)
+        ),
         image("InstanceNormalization <epsilon = 0.001> (r, s, b)", s=np.ones(4, np.float32), b=np.zeros(4, np.float32)),
         "epsilon is 0.001 instead of 1e-05",
     ),
@@ -196,8 +208,8 @@ DIFFERENT: dict[str, tuple[onnx.ModelProto, onnx.ModelProto, str]] = {
         "it has a bias that the other has not",
     ),
     "a mode": (
-        image('Resize <mode = "nearest"> (r, n, s)', n=np.zeros(0, np.float32), s=np.float32([1, 1, 2, 2])),
-        image('Resize <mode = "linear"> (r, n, s)', n=np.zeros(0, np.float32), s=np.float32([1, 1, 2, 2])),
+        image('Resize <mode = "nearest"> (r, n, s)', n=np.zeros(0, np.float32), s=floats(1, 1, 2, 2)),
+        image('Resize <mode = "linear"> (r, n, s)', n=np.zeros(0, np.float32), s=floats(1, 1, 2, 2)),
         "mode is linear instead of nearest",
     ),
     "the axes of a mean": (
@@ -232,7 +244,10 @@ def test_of_two_operators_nothing_is_compared() -> None:
 
 def test_weights_of_another_layout_are_compared_by_their_numbers() -> None:
     first = net("g (float[1, 4] x) => (float[1, 5] y) { r = Relu (x)\n y = MatMul (r, w) }", w=drawn(4, 5))
-    second = net("g (float[1, 4] x) => (float[1, 5] y) { r = Relu (x)\n y = MatMul (r, w) }", w=drawn(4, 5).T.reshape(4, 5).copy())
+    second = net(
+        "g (float[1, 4] x) => (float[1, 5] y) { r = Relu (x)\n y = MatMul (r, w) }",
+        w=drawn(4, 5).T.reshape(4, 5).copy(),
+    )
     assert names(told(first, second)) == ["weight"]
     assert told(first, second, same_axes=False) == []
 

@@ -15,13 +15,15 @@ from onnxvis.config import DiffSettings
 from onnxvis.diff import diff
 from onnxvis.errors import TargetError
 from onnxvis.recipe import Recipe
-from tests.comparison import drawn, net
+from tests.comparison import drawn, floats, net
 
 QUICK = Recipe(steps=12)
 TAIL = "c = Conv (n, w, b)\n r = Relu (c)\n d = Conv (r, v)\n y = Relu (d) }"
 WEIGHTS = {"w": drawn(6, 3, 3, 3), "b": drawn(6), "v": drawn(5, 6, 2, 2)}
 PLAIN = f"g (float[1, 3, 14, 16] n) => (float[1, 5, 11, 13] y) {{ {TAIL}"
-CHANNELS_LAST = f"g (float[1, 14, 16, 3] x) => (float[1, 5, 11, 13] y) {{ n = Transpose <perm = [0, 3, 1, 2]> (x)\n {TAIL}"
+CHANNELS_LAST = (
+    f"g (float[1, 14, 16, 3] x) => (float[1, 5, 11, 13] y) {{ n = Transpose <perm = [0, 3, 1, 2]> (x)\n {TAIL}"
+)
 
 
 def portrait(
@@ -67,8 +69,8 @@ def test_colors_in_the_opposite_order_make_the_same_picture() -> None:
 
 
 def test_a_normalization_within_the_graph_makes_the_same_picture() -> None:
-    mean = np.float32([123.675, 116.28, 103.53]).reshape(3, 1, 1)
-    std = np.float32([58.395, 57.12, 57.375]).reshape(3, 1, 1)
+    mean = floats(123.675, 116.28, 103.53).reshape(3, 1, 1)
+    std = floats(58.395, 57.12, 57.375).reshape(3, 1, 1)
     text = f"g (float[1, 3, 14, 16] x) => (float[1, 5, 11, 13] y) {{ m = Sub (x, mean)\n n = Div (m, std)\n {TAIL}"
     item = portrait(net(text, mean=mean, std=std, **WEIGHTS))
     assert item.likeness > 0.99

@@ -18,7 +18,7 @@ from onnxvis.config import DiffSettings
 from onnxvis.diff import Difference, diff
 from onnxvis.image_input import ImageInput
 from onnxvis.preprocess import PRESETS, Preprocess
-from tests.comparison import compared, drawn, net
+from tests.comparison import compared, drawn, floats, net
 
 SIZE = {"N": 1, "H": 4, "W": 5}
 NUMBERS = st.floats(-2, 2).map(lambda number: round(number, 3))
@@ -65,9 +65,7 @@ def test_of_the_same_preprocessing_the_relation_is_plain() -> None:
 
 def test_features_of_a_layout_without_axes_have_one_scale_each() -> None:
     shape = (2, 1, 2, 1, 2, 2)
-    pair = tuple(
-        ImageInput("x", shape, Preprocess(range=(0.0, high), layout="FLAT"), 16, ()) for high in (1.0, 255.0)
-    )
+    pair = tuple(ImageInput("x", shape, Preprocess(range=(0.0, high), layout="FLAT"), 16, ()) for high in (1.0, 255.0))
     image = np.random.default_rng(0).random(16, np.float32)
     relation = declared((pair[0], pair[1]), Alignment((16,), (0,), shape))
     assert np.allclose(relation(image_of(pair[0], image)), image_of(pair[1], image), atol=1e-3)
@@ -85,7 +83,7 @@ def test_a_relation_of_many_equal_numbers_is_told_in_short() -> None:
 
 
 # The same network, that wants [0, 1] normalized outside, or normalizes raw pictures itself.
-MEAN, STD = np.float32([0.485, 0.456, 0.406]) * 255, np.float32([0.229, 0.224, 0.225]) * 255
+MEAN, STD = floats(0.485, 0.456, 0.406) * 255, floats(0.229, 0.224, 0.225) * 255
 TAIL = "c = Conv (n, w, b)\n r = Relu (c)\n d = Conv (r, v)\n y = Relu (d) }"
 PLAIN = f"g (float[1, 3, 9, 8] n) => (float[1, 5, 6, 5] y) {{ {TAIL}"
 WEIGHTS = {"w": drawn(6, 3, 3, 3), "b": drawn(6), "v": drawn(5, 6, 2, 2)}
@@ -168,8 +166,8 @@ def test_colors_and_normalization_may_differ_together(backward: bool) -> None:
 
 
 def test_a_normalization_within_the_weights_is_found() -> None:
-    std = np.float32([0.229, 0.224, 0.225]).reshape(3, 1, 1)
-    mean = np.float32([0.485, 0.456, 0.406]).reshape(3, 1, 1)
+    std = floats(0.229, 0.224, 0.225).reshape(3, 1, 1)
+    mean = floats(0.485, 0.456, 0.406).reshape(3, 1, 1)
     weight = WEIGHTS["w"] / std
     second = plain(w=weight, b=WEIGHTS["b"] - (weight * mean).sum((1, 2, 3)))
     found = refused_until_accepted(plain(), second)

@@ -10,11 +10,10 @@ import onnx
 import pytest
 
 from onnxvis.comparison.responses import match_responses
-from onnxvis.comparison.structure import Correspondence, extend
 from onnxvis.comparison.sides import Array
+from onnxvis.comparison.structure import Correspondence, extend
 from onnxvis.diff import diff
-from tests.comparison import NET, ROW, drawn, net, net_weights, row_weights, run_both
-
+from tests.comparison import NET, ROW, drawn, ints, net, net_weights, row_weights, run_both
 
 
 def corresponding(first: onnx.ModelProto, second: onnx.ModelProto) -> Correspondence:
@@ -125,7 +124,9 @@ def test_a_lost_layer_of_a_row_of_equal_ones_is_found(lost: str, reader: str) ->
     second = "\n".join(lines).replace(f"({handed}", f"({source}")
     if lost == "c":
         second = second.replace("br =", "y =")
-    found = diff(net(text, **weights), net(second, **{name: array for name, array in weights.items() if name in second}))
+    found = diff(
+        net(text, **weights), net(second, **{name: array for name, array in weights.items() if name in second})
+    )
     assert not found.ok
     assert "no counterpart" in found.details[0].text
     assert repr(lost) in found.details[0].text or found.first_divergence == reader
@@ -197,7 +198,7 @@ SPLIT = """g (float[1, 3, 8, 8] x) => (float[1, 4, 8, 8] y) {
     d = Sigmoid (b)
     y = Concat <axis = 1> (c, d)
 }"""
-PARTS: dict[str, Any] = {"w0": drawn(4, 3, 1, 1), "sizes": np.int64([2, 2]), "w": drawn(2, 2, 1, 1)}
+PARTS: dict[str, Any] = {"w0": drawn(4, 3, 1, 1), "sizes": ints(2, 2), "w": drawn(2, 2, 1, 1)}
 
 
 def test_both_parts_of_a_split_have_their_counterparts() -> None:

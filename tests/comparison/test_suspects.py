@@ -67,7 +67,10 @@ def test_an_epsilon_that_shows_only_further_on_is_named_where_it_is() -> None:
     assert "epsilon" in first.details[0].text
 
 
-POOL = "g (float[1, 3, %s] x) => (float[1, 3, a, b] y) { r = Softplus (x)\n y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]%s> (r) }"
+POOL = """g (float[1, 3, %s] x) => (float[1, 3, a, b] y) {
+    r = Softplus (x)
+    y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]%s> (r)
+}"""
 
 
 def pool(size: str, more: str = "") -> onnx.ModelProto:
@@ -131,7 +134,11 @@ def test_a_change_that_makes_an_error_is_fresh_there_and_not_behind() -> None:
 
 
 def test_sizes_of_another_layout_are_no_difference() -> None:
-    first = "g (float[1, 3, 8, 9] x) => (float[1, 2, 8, 9] y) { c = Conv (x, w)\n a, b = Split <axis = 1> (c)\n y = Add (a, b) }"
+    first = """g (float[1, 3, 8, 9] x) => (float[1, 2, 8, 9] y) {
+        c = Conv (x, w)
+        a, b = Split <axis = 1> (c)
+        y = Add (a, b)
+    }"""
     second = """g (float[1, 3, 8, 9] x) => (float[1, 8, 9, 2] y) {
         c = Conv (x, w)
         t = Transpose <perm = [0, 2, 3, 1]> (c)
