@@ -1,9 +1,9 @@
-"""Faulty twins of models, which must be found, and honest re-exports, which must not: `check` and `diff` on all of them.
+"""Faulty twins of models, which must be found, and honest re-exports, which must not: `check` and `diff` on all.
 
     python benchmarks/twins.py [faulty|honest] [a part of a name]
 
-The twins are those of tests/twins. A fault is found by `diff` with the source, or by `check` of the twin alone; its layer
-is named where a detail has the tensor at which the twin's first difference is, its node, or the node that was changed.
+The twins are those of tests/twins. A fault is found by `diff` with the source, or by `check` of the twin alone; its
+layer is named where a detail has the tensor at which the twin first differs, its node, or the node that was changed.
 """
 
 from __future__ import annotations
@@ -50,10 +50,9 @@ def faulty(faults: Iterable[Fault]) -> None:
         count.update({"all": 1, "diff": not found.ok, "named": named, "check": alone, "any": alone or not found.ok})
         words = ("yes" if flag else "no" for flag in (not found.ok, named, alone))
         print(f"| {fault.name} | {' | '.join(words)} | {found.first_divergence or ''} |", flush=True)
-    print(
-        f"\n{count['any']} of {count['all']} found: {count['diff']} by diff, {count['check']} by check of the twin alone; "
-        f"the layer is named for {count['named']} ({time.perf_counter() - began:.0f} s)"
-    )
+    by = f"{count['diff']} by diff, {count['check']} by check of the twin alone"
+    seconds = time.perf_counter() - began
+    print(f"\n{count['any']} of {count['all']} found: {by}; layer named for {count['named']} ({seconds:.0f} s)")
 
 
 def honest(twins: Iterable[Honest]) -> None:

@@ -72,9 +72,14 @@ def test_a_quantized_tensor_has_the_steps_of_its_scale() -> None:
         whole = QuantizeLinear (x, scale, zero)
         kept = Reshape (whole, sizes)
         back = DequantizeLinear (kept, scale, zero)
-        y = Add (back, z)
+        moved = Reshape (back, sizes)
+        y = Add (moved, z)
     }
     """
-    weights = {"scale": np.array(0.25, np.float32), "zero": np.array(0, np.int8), "sizes": np.array([1, 4])}
+    weights: dict[str, np.ndarray] = {
+        "scale": np.array(0.25, np.float32),
+        "zero": np.array(0, np.int8),
+        "sizes": np.array([1, 4]),
+    }
     found = statistics(load(parsed(text, **weights)), [{name: np.ones((1, 4), np.float32) for name in "xz"}])
-    assert {item.tensor: item.step for item in found} == {"whole": 1, "kept": 1, "back": 0.25, "y": 0}
+    assert {item.tensor: item.step for item in found} == {"whole": 1, "kept": 1, "back": 0.25, "moved": 0.25, "y": 0}

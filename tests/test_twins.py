@@ -5,7 +5,10 @@ All twins of all sources take ten minutes: `benchmarks/twins.py` runs them and p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
+from _pytest.mark import ParameterSet
 
 from onnxvis.diff import diff
 from tests.twins import FAULTS, HONEST, Fault, Honest, load_source
@@ -28,7 +31,7 @@ _EVERY = 4
 _MIDDLING = frozenset({"squeezenet1_1_fp32_upcast", "face_yunet_n_dynamic", "cls_mobilenetv2_050_128_st"})
 
 
-def _chosen(twins: list[Fault] | list[Honest]) -> list[pytest.param]:  # type: ignore[valid-type] # what pytest calls it
+def _chosen(twins: Sequence[Fault] | Sequence[Honest]) -> list[ParameterSet]:
     chosen = []
     for number, twin in enumerate(twins):
         source = twin.source.removesuffix(".onnx")
@@ -37,8 +40,8 @@ def _chosen(twins: list[Fault] | list[Honest]) -> list[pytest.param]:  # type: i
     return chosen
 
 
-FAULTY = _chosen(list(FAULTS))
-RE_EXPORTED = _chosen(list(HONEST))
+FAULTY = _chosen(FAULTS)
+RE_EXPORTED = _chosen(HONEST)
 
 
 def test_there_are_enough_twins() -> None:

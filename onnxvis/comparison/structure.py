@@ -64,7 +64,7 @@ def extend(sides: tuple[Side, Side], known: Mapping[str, str]) -> Correspondence
             pairs = zip(node.outputs, partner.outputs, strict=False)
             found.same.update({str(one.name): str(other.name) for one, other in pairs if one.name and other.name})
         elif sources[:1] not in ([None], []) and is_absorbed(node, len(data)):
-            found.absorbed[outputs[0]] = str(sources[0])
+            found.absorbed[outputs[0]] = _requantized(sides[1], str(sources[0])) if _rectifies(node) else str(sources[0])
         elif (stand_in := search.stand_in(node, sources)) is not None:
             found.absorbed[outputs[0]] = stand_in
     return found
@@ -141,6 +141,20 @@ class _Search:
         score += _LIKE_SHAPE * (_size(self.sides[0], node) == _size(self.sides[1], other))
         # The nearest to its sources, then the first.
         return score, -float(self.sides[1].position[_key(other)])
+
+
+def _rectifies(node: ir.Node) -> bool:
+    return node.op_type in ("Relu", "Clip")
+
+
+def _requantized(side: Side, tensor: str) -> str:
+    """Return what is left of a tensor behind its quantizer: integers from zero on rectify, and need no Relu."""
+    for wanted in ("QuantizeLinear", "DequantizeLinear"):
+        readers = [use.node for use in side.model.values[tensor].uses()]
+        if not readers or any(node.op_type != wanted for node in readers):
+            return tensor
+        tensor = _key(readers[0])
+    return tensor
 
 
 def _key(node: ir.Node) -> str:
