@@ -60,7 +60,8 @@ def _sections(found: Difference) -> Iterator[Markup]:
 def _portrait(item: Portrait) -> Markup:
     one, other = item.activations
     alike = f"The correlation of the pictures is {item.likeness:.2f}. " if math.isfinite(item.likeness) else ""
-    said = f"{alike}The unit answers with {one:.4g} in the first file, {other:.4g} in the second."
+    first, second = (number(value, ".4g") or "nothing" for value in (one, other))
+    said = f"{alike}The unit of the first file answers with {first}, that of the second with {second}."
     shown = [picture for picture in item.pictures if picture.png]
     return element("article", element("h3", item.unit), element("p", said), pictures(shown), class_="unit")
 

@@ -5,6 +5,7 @@ The status of a whole is the worst of its parts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +16,11 @@ FailOn = Literal["warn", "fail", "never"]
 """From which status on a report is not good; "never": whatever is found, unless a check could not be done at all."""
 
 _ORDER: tuple[Status, ...] = ("skip", "pass", "warn", "fail", "error")
+
+
+def _finite(value: float | str) -> float | str | None:
+    """JSON has no word for what is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def worst(statuses: Iterable[Status]) -> Status:
@@ -62,7 +68,7 @@ class Detail:
             "text": self.text,
             "layer": self.layer,
             "tensor": self.tensor,
-            "figures": dict(self.figures),
+            "figures": {name: _finite(value) for name, value in self.figures.items()},
         }
 
 

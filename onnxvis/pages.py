@@ -253,6 +253,8 @@ def _cell(cell: Cell, *, number: bool, first: bool) -> Markup:
 
 
 def _number(value: object) -> object:
+    if isinstance(value, float) and math.isnan(value):
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else value
 
 

@@ -90,7 +90,7 @@ def test_pictures_stand_side_by_side_with_what_they_are() -> None:
     tree = checked(diff_page(FOUND))
     assert [image["alt"] for image in tree.of("img")] == [NASTY, "b", "c"]
     words = said(tree)
-    assert "0.42 alike" in words
+    assert "pictures is 0.42" in words
     assert not re.search(r"\bnan\b", words)
 
 

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 _MOST_AXES = 5
 _TINY = 1e-12
-_LIKELY = 3
+_LIKELY = 5
 """As it is, and with the channels at the other end."""
 
 
@@ -84,6 +84,9 @@ def _turns(rank: int) -> Iterator[tuple[int, ...]]:
         yield (*range(1, rank), 0)
     if 2 < rank <= _MOST_AXES:  # noqa: PLR2004 - with two axes both are the same
         yield (rank - 1, *range(rank - 1))
+        # The same behind a batch.
+        yield (0, *range(2, rank), 1)
+        yield (0, rank - 1, *range(1, rank - 1))
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,9 @@ class Errors:
 def errors(first: Array, second: Array) -> Errors:
     """Compare two arrays of one shape; where only one has NaN or infinity, the error is infinite."""
     one, other = (np.asarray(array, np.result_type(array, np.float32)) for array in (first, second))
-    with np.errstate(invalid="ignore", over="ignore"):
+    if one.size == 0:
+        return Errors(0.0, 0.0, 0.0)
+    with np.errstate(all="ignore"):
         difference = np.abs(one - other)
     if not np.isfinite(difference).all():
         difference[_same(one, other)] = 0.0
@@ -112,8 +117,14 @@ def errors(first: Array, second: Array) -> Errors:
             return Errors(math.inf, math.inf, math.inf)
         one = np.where(np.isfinite(one), one, 0.0)
     absolute, largest = (float(np.max(np.abs(array), initial=0.0)) for array in (difference, one))
-    size, root = (math.sqrt(float(np.mean(np.square(array), dtype=np.float64))) for array in (one, difference))
+    # Squares of what is scaled stay in range.
+    size = largest * _root(one / max(largest, _TINY))
+    root = absolute * _root(difference / max(absolute, _TINY))
     return Errors(absolute, absolute / max(largest, _TINY), root / max(size, _TINY))
+
+
+def _root(array: Array) -> float:
+    return math.sqrt(float(np.mean(np.square(array), dtype=np.float64)))
 
 
 def _same(one: Array, other: Array) -> Array:
@@ -137,6 +148,8 @@ def aligned(first: Array, second: Array, limit: float) -> tuple[Alignment, Error
 
 def nearest(first: Array, second: Array) -> tuple[Alignment, Errors] | None:
     """Return the likely alignment under which two tensors are nearest to each other; None: their sizes differ."""
-    likely = list(itertools.islice(alignments(first.shape[1:], second.shape[1:]), _LIKELY))
+    # Tensors of one shape are taken as they are: another order would be nearer by chance.
+    count = 1 if first.shape == second.shape else _LIKELY
+    likely = list(itertools.islice(alignments(first.shape[1:], second.shape[1:]), count))
     found = [(alignment, errors(alignment(first), second)) for alignment in likely]
     return min(found, key=lambda item: item[1].mean, default=None)

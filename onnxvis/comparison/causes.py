@@ -68,18 +68,31 @@ def cause_of(known: Evidence, root: str, limit: float) -> Cause:
         root: The tensor, by the first file's name.
         limit: The relative error from which on two tensors differ.
     """
+    with np.errstate(all="ignore"):
+        return _cause(known, root, limit)
+
+
+def _cause(known: Evidence, root: str, limit: float) -> Cause:
     pair = known.pairs[root]
     region = _region(known.sides[0], root, set(known.pairs)), _region_of_second(known, pair)
-    lost, added = _strangers(region)
+    lost, added = _strangers(known, region)
     one, other = known.sides[0].producer(root), known.sides[1].producer(pair.second)
     if root in known.correspondence.absorbed and one is not None:
         # The second file has no such node: its tensor is that of the node before.
         return Cause(other, one, (f"{_called(known.sides[0], one)}{_behind(known, one)} has no counterpart",))
     settings, blamed = _told_differently(known, region, pair)
+    told = _weights_of(blamed, settings) or [str(item) for item in settings]
     if blamed is None and not lost and not added:
-        blamed, settings = _first_apart(known, one, other, limit)
-    told = [] if pair.permutation is not None else _weights_of(blamed, settings) or [str(item) for item in settings]
-    looks = [] if told and not settings[0].weight else list(_looks(known, pair, limit))
+        blamed, told = _first_apart(known, one, other, limit)
+    looks = list(_looks(known, pair, limit))
+    if pair.permutation is not None:
+        told = []
+    elif told:
+        # What a node is told says more than what comes of it.
+        scaled = any(text.startswith(("the weight is", "epsilon")) for text in told)
+        looks = [
+            look for look in looks if not look.startswith("its shape") and not (scaled and look.endswith("ization?)"))
+        ]
     if blamed is not None:
         one, other = blamed
     elif added:
@@ -98,25 +111,40 @@ def cause_of(known: Evidence, root: str, limit: float) -> Cause:
 
 def _first_apart(
     known: Evidence, one: ir.Node | None, other: ir.Node | None, limit: float
-) -> tuple[tuple[ir.Node, ir.Node] | None, list[Setting]]:
+) -> tuple[tuple[ir.Node, ir.Node] | None, list[str]]:
     """Go back from two nodes to the first two of the same operators that return other numbers for the same ones.
 
     A tensor that holds the same in another order of axes, or that another node reads here, agrees with something, and
     is not what its reader expects.
     """
-    found = None
+    found: tuple[ir.Node, ir.Node] | None = None
+    said: list[str] = []
     for _ in range(_FARTHEST):
         if one is None or other is None or one.op_type != other.op_type:
             break
-        found = one, other
+        found, said = (one, other), []
         pairs = zip(known.sides[0].data_inputs(one), known.sides[1].data_inputs(other), strict=False)
         apart = next((pair for pair in pairs if _are_apart(known, *pair, limit)), None)
         if apart is None:
             break
+        if _is_sound(known, *apart):
+            wanted = known.correspondence[apart[0]]
+            instead = f" instead of {known.sides[1].name(wanted)!r}" if wanted not in (None, apart[1]) else ""
+            said = [f"it reads {known.sides[1].name(apart[1])!r}{instead}"]
+            break
         one, other = known.sides[0].producer(apart[0]), known.sides[1].producer(apart[1])
     if found is None:
         return None, []
-    return found, differing(known.sides, found, same_axes=True)
+    settings = differing(known.sides, found, same_axes=True)
+    return found, said or _weights_of(found, settings) or [str(setting) for setting in settings]
+
+
+def _is_sound(known: Evidence, first: str, second: str) -> bool:
+    """Whether a tensor of the second file is what its own node should make: then it is its reader that is wrong."""
+    for name, pair in known.pairs.items():
+        if pair.second == second and pair.agrees and name != first:
+            return known.sides[0].model.values[name].index() == known.sides[1].model.values[second].index()
+    return False
 
 
 def _are_apart(known: Evidence, first: str, second: str, limit: float) -> bool:
@@ -155,12 +183,19 @@ def _region_of_second(known: Evidence, pair: TensorPair) -> list[ir.Node]:
     return _region(known.sides[1], pair.second, seconds)
 
 
-def _strangers(region: tuple[Sequence[ir.Node], Sequence[ir.Node]]) -> tuple[list[ir.Node], list[ir.Node]]:
-    """Return the nodes of each file whose operator does not appear in the other's part."""
-    kinds = [{kind_of(node) for node in nodes} for nodes in region]
+def _strangers(
+    known: Evidence, region: tuple[Sequence[ir.Node], Sequence[ir.Node]]
+) -> tuple[list[ir.Node], list[ir.Node]]:
+    """Return the nodes of each file's part, but for its last, that have no counterpart in the other file."""
+    same = known.correspondence.same
+    matched = set(same), set(same.values())
     own = [
-        [node for node in nodes[1:] if kind_of(node) not in other and not is_transparent(node)]
-        for nodes, other in zip(region, reversed(kinds), strict=True)
+        [
+            node
+            for node in nodes[1:]
+            if not is_transparent(node) and not names & {str(item.name) for item in node.outputs}
+        ]
+        for nodes, names in zip(region, matched, strict=True)
     ]
     return own[0], own[1]
 
@@ -188,7 +223,7 @@ def _told_differently(
 def _weights_of(nodes: tuple[ir.Node, ir.Node] | None, settings: Sequence[Setting]) -> list[str]:
     """Say how the weights differ, where that has a name."""
     changed = [setting for setting in settings if setting.weight and setting.second and setting.first]
-    if not changed or nodes is None:
+    if nodes is None or not any(setting.name == "weight" for setting in changed):
         return []
     one, other = (_weight(node) for node in nodes)
     if (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from onnxvis.comparison.feeds import USUAL, Feeds, Pairing, pair_inputs, probes, related
+from onnxvis.comparison.feeds import USUAL, Feeds, Pairing, held_arrays, pair_inputs, probes, related
 from onnxvis.comparison.operators import is_transparent, kind_of
 from onnxvis.comparison.pairs import Limits, TensorPair, compare_pairs, roots
 from onnxvis.comparison.relations import Relation, candidates
@@ -24,6 +25,8 @@ _LIMITS: Mapping[Precision, Limits] = {
     "quantized": Limits(mean=0.3, cosine=0.95),
 }
 """By the coarser of the two files."""
+_LOST = 0.8
+"""Averages over many numbers, each of which is wrong, may still be right."""
 _BOTH_QUANTIZED = Limits(mean=0.1, cosine=0.99)
 _COARSENESS: Sequence[Precision] = ("float", "half", "quantized")
 _FIRST, _BEYOND = 12, 2
@@ -94,8 +97,13 @@ def compare_models(first: Model, second: Model, request: Request) -> Comparison:
     correspondence = extend(sides, {**known, **{name: match.tensor for name, match in matches.items()}})
     _pair_outputs(sides, correspondence)
     pairs = compare_pairs(sides, recordings, matches, correspondence, limits)
-    decisive = [name for name in pairs if name in sides[0].decisive]
+    decisive = [name for name, pair in pairs.items() if name in sides[0].decisive or _is_lost(pair, limits)]
     return Comparison(sides, feeds, limits, recordings, correspondence, pairs, roots(sides, pairs, decisive))
+
+
+def _is_lost(pair: TensorPair, limits: Limits) -> bool:
+    """Whether a tensor of a quantized file is so far off that no agreement of the outputs makes up for it."""
+    return limits.relative is None and pair.verdict == "differs" and not pair.cosine >= _LOST
 
 
 def _limits(sides: tuple[Side, Side]) -> Limits:
@@ -122,11 +130,12 @@ def _run(sides: tuple[Side, Side], limits: Limits, request: Request) -> tuple[Fe
 def _run_at(
     sides: tuple[Side, Side], pairing: Pairing, limits: Limits, request: Request
 ) -> tuple[Feeds, tuple[Recording, Recording]]:
+    held = held_arrays((sides[0].model, sides[1].model), pairing, request.held)
     fed = probes(
         sides[0].model,
         pairing,
         overrides=request.overrides[0],
-        held=request.held,
+        held=held,
         photos=request.photos,
         rounded="half" in {side.precision for side in sides},
         seed=request.seed,
@@ -135,7 +144,7 @@ def _run_at(
     size = max(1, sum(array.size for array in recording.values()))
     fed = fed[: max(1, int(_MOST_NUMBERS // size))]
     recording = sides[0].run(fed)
-    feeds = _related(sides, pairing, fed, recording, limits, request)
+    feeds = _related(sides, pairing, fed, recording, limits, dataclasses.replace(request, held=held))
     return feeds, (recording, sides[1].run(feeds.second))
 
 
@@ -144,9 +153,12 @@ def _pair_outputs(sides: tuple[Side, Side], correspondence: Correspondence) -> N
     first, second = (side.outputs for side in sides)
     free = [name for name in second if name not in correspondence.same.values()]
     for place, name in enumerate(first):
-        if name in correspondence.same:
+        if name in second:
+            # An output goes by its name; that another holds the same does not help who reads it.
+            correspondence.pair(name, name)
+        elif name in correspondence.same and correspondence.same[name] in second:
             continue
-        if name in free:
+        elif name in free:
             correspondence.pair(name, name)
         elif place < len(second) and second[place] in free:
             correspondence.pair(name, second[place])
@@ -166,10 +178,12 @@ def _related(
     start = {name: recording[name][:1] for name in names if name in recording}
     side = Side.of(sides[1].model, _beginning(sides[1], beyond=_BEYOND))
     best: tuple[int, Feeds] | None = None
+    said: list[Relation] = []
     for relation in _distinct(candidates(sides, pairing.names[0], pairing.shapes, request.overrides)):
         if best is not None and best[0] > 0 and best[1].relation.source != "found" and relation.source == "found":
             break
-        feeds = related(pairing, relation, fed)
+        said += [relation] if relation.source == "declared" else []
+        feeds = related(pairing, relation, fed, request.held)
         try:
             other = side.run(feeds.second[:1])
         except OracleError:
@@ -180,12 +194,19 @@ def _related(
             best = count, feeds
         if count == len(start) > 0:
             break
+    if best is None and pairing.missing[1]:
+        message = (
+            f"{sides[1].model.name} needs {', '.join(map(repr, pairing.missing[1]))}, which {sides[0].model.name} does "
+            "not have: hold it, --input NAME=VALUE."
+        )
+        raise InputError(message)
     if best is None:
         message = (
             f"{sides[1].model.name} cannot be run on what {sides[0].model.name} takes. Give the sizes, or what is fed."
         )
         raise InputError(message)
-    return best[1]
+    contradicted = bool(said) and best[1].relation.source != "declared" and not any(item.is_plain for item in said)
+    return dataclasses.replace(best[1], overrides=request.overrides, contradicted=contradicted)
 
 
 def _beginning(side: Side, beyond: int = 0) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from onnxvis.comparison.causes import Evidence, cause_of
 from onnxvis.comparison.compare import Comparison
 from onnxvis.comparison.pairs import TensorPair, sources
-from onnxvis.comparison.parameters import OF_AXES
+from onnxvis.comparison.parameters import OF_AXES, Setting
 from onnxvis.comparison.relations import Relation
 from onnxvis.comparison.sides import Side
 from onnxvis.comparison.suspects import Suspect, suspects
@@ -22,18 +22,26 @@ def details(compared: Comparison, accept: Sequence[str] = ()) -> Iterator[Detail
 
     Args:
         compared: The comparison of the files.
-        accept: What is no difference: "preprocessing", "attributes".
+        accept: What is no difference: "preprocessing", "permutation", "attributes".
     """
     yield from _of_inputs(compared, accept)
+    if compared.feeds.contradicted:
+        yield Detail(
+            "warn",
+            "What the files say of their preprocessing differs, but they compute the same of the same numbers: one of "
+            "them says what is wrong.",
+        )
     told = list(suspects(compared.sides, compared.pairs, compared.correspondence))
     blamed = set()
     for root in compared.roots:
+        if compared.pairs[root].verdict == "permuted" and "permutation" in accept:
+            continue
         earlier = None if _is_explained(root, told) else _earlier(compared, root, told)
         detail = _of_root(compared, root) if earlier is None else _of_suspect(compared, earlier, root)
         if detail.tensor not in blamed:
             blamed.add(detail.tensor)
             yield detail
-    yield from _of_outputs(compared)
+    yield from _of_outputs(compared, accept)
     for suspect in told:
         if suspect.pair.second not in blamed and suspect.pair.agrees and "attributes" not in accept:
             yield from _of_setting(compared, suspect)
@@ -132,10 +140,15 @@ def _of_setting(compared: Comparison, suspect: Suspect) -> Iterator[Detail]:
     """Tell what is told differently without an effect on what was fed."""
     one, other = compared.sides
     # Where the results agree, other axes are those of another layout.
-    shown = [setting for setting in suspect.settings if not setting.weight and setting.name not in OF_AXES]
+    shown = [
+        setting
+        for setting in suspect.settings
+        if setting.name not in OF_AXES and not (setting.weight and _is_excused(compared, suspect, setting))
+    ]
     if not shown:
         return
-    serious = any(map(_has_open_sizes, compared.sides)) or any(setting.number for setting in shown)
+    values = any(setting.number or setting.weight for setting in shown)
+    serious = any(map(_has_open_sizes, compared.sides)) or values
     name = other.name(suspect.pair.second)
     where = (
         "at other sizes it may matter" if not any(setting.number for setting in shown) else "other inputs may show it"
@@ -153,11 +166,22 @@ def _of_setting(compared: Comparison, suspect: Suspect) -> Iterator[Detail]:
     )
 
 
+def _is_excused(compared: Comparison, suspect: Suspect, setting: Setting) -> bool:
+    """Whether other weights are no difference: what they do is seen and within the limit, or they are of another input.
+
+    A node that reads an input which the other file wants otherwise makes up for that by its weights.
+    """
+    if setting.first and setting.second and suspect.fresh > _NOTICED:
+        return True
+    name = compared.feeds.pairing.names[0][0]
+    return not compared.feeds.relation.is_plain and name in compared.sides[0].data_inputs(suspect.nodes[0])
+
+
 def _has_open_sizes(side: Side) -> bool:
     return any(not isinstance(dim, int) for spec in side.model.inputs for dim in (spec.shape or ())[1:])
 
 
-def _of_outputs(compared: Comparison) -> Iterator[Detail]:
+def _of_outputs(compared: Comparison, accept: Sequence[str]) -> Iterator[Detail]:
     """Tell which outputs differ, have no counterpart, or have another shape."""
     one, other = compared.sides
     paired = {pair.second for pair in compared.pairs.values()}
@@ -165,7 +189,7 @@ def _of_outputs(compared: Comparison) -> Iterator[Detail]:
         pair = compared.pairs.get(name)
         if pair is None:
             yield Detail("fail", f"Output {name!r} of the first file has no counterpart.", layer=name, tensor=name)
-        elif not pair.agrees:
+        elif not pair.agrees and not (pair.verdict == "permuted" and "permutation" in accept):
             said = "has another shape" if pair.verdict == "shape" else f"differs, {_far(pair)}"
             output = other.name(pair.second)
             yield Detail("fail", f"Output {output!r} {said}.", output, pair.second, _figures(one, name, pair))

@@ -13,6 +13,7 @@ import numpy as np
 from onnxvis.comparison.relations import Relation, image_of, orders
 from onnxvis.errors import InputError, OnnxvisError, UnknownSizeError
 from onnxvis.image_input import ImageInput, find_image_input
+from onnxvis.layouts import COLORS
 from onnxvis.model import Model
 from onnxvis.seeds import seed_values
 from onnxvis.shapes import TensorSpec
@@ -98,14 +99,23 @@ def pair_inputs(
 
 def _without_batches(model: Model) -> list[TensorSpec]:
     """Return the inputs of a file; what is the batch of one of them is 1 everywhere."""
-    batches = {spec.shape[0] for spec in model.inputs if spec.shape and len(spec.shape) > 1}
+    batches = {
+        spec.shape[0] for spec in model.inputs if spec.shape and len(spec.shape) > 1 and not _is_bare(spec.shape)
+    }
     open_batches = {dim for dim in batches if isinstance(dim, str)}
     return [
         spec
         if spec.shape is None
-        else TensorSpec(spec.name, spec.dtype, tuple(1 if dim in open_batches else dim for dim in spec.shape))
+        else TensorSpec(
+            spec.name, spec.dtype, (*spec.shape[:1], *(1 if dim in open_batches else dim for dim in spec.shape[1:]))
+        )
         for spec in model.inputs
     ]
+
+
+def _is_bare(dims: Dims) -> bool:
+    """Whether a shape is that of a picture without a batch."""
+    return len(dims) == len("HWC") and dims[-1] in COLORS and not isinstance(dims[1], int)
 
 
 def _picture(model: Model, shapes: Shapes) -> str | None:
@@ -149,7 +159,13 @@ def _unified(first: Dims, second: Dims) -> Iterator[tuple[Dims, Dims]]:
         usual += [(0, *range(2, rank), 1), (0, rank - 1, *range(1, rank - 1))]
     if rank == _IMAGE_AXES[0]:
         usual += [(1, 2, 0), (2, 0, 1)]
-    for order in dict.fromkeys(usual):
+    same = [
+        sum(isinstance(first[axis], int) and first[axis] == dim for axis, dim in zip(order, second, strict=True))
+        for order in usual
+    ]
+    # The order in which most of the known sizes are the same; of those the first.
+    for place in sorted(range(len(usual)), key=lambda place: -same[place]):
+        order = usual[place]
         moved = [first[axis] for axis in order]
         joined = [_joined(one, other) for one, other in zip(moved, second, strict=True)]
         if _CONFLICT not in joined:
@@ -197,8 +213,10 @@ def _settled(
 def _filled(
     spec: TensorSpec, dims: Dims, size: tuple[int, ...] | None, usual: tuple[int, int], notes: list[str]
 ) -> tuple[int, ...]:
-    is_open = [axis for axis, dim in enumerate(dims) if not isinstance(dim, int) and (axis > 0 or len(dims) == 1)]
-    picture = len(dims) == len("NCHW") and len(is_open) == len("HW")
+    bare = _is_bare(dims)
+    first = 0 if bare or len(dims) == 1 else 1
+    is_open = [axis for axis, dim in enumerate(dims) if not isinstance(dim, int) and axis >= first]
+    picture = len(is_open) == len("HW") and (bare or len(dims) == len("NCHW"))
     if len(is_open) > 1 and size is None and not picture:
         message = f"{spec} leaves several sizes open: give them, input_shapes= in Python, input-shapes in onnxvis.toml."
         raise UnknownSizeError(message, inputs=[spec.name])
@@ -220,12 +238,18 @@ class Feeds:
         relation: Between the first pair.
         first: What the first file is fed, by input name, for each probe.
         second: What the second is.
+        held: The inputs that are held at something given.
+        overrides: What is given of the preprocessing of each file.
+        contradicted: Whether both files say how they want pictures, and what they say does not fit.
     """
 
     pairing: Pairing
     relation: Relation
     first: Sequence[Mapping[str, Array]] = field(repr=False)
     second: Sequence[Mapping[str, Array]] = field(repr=False)
+    held: frozenset[str] = frozenset()
+    overrides: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    contradicted: bool = False
 
 
 def probes(
@@ -255,13 +279,48 @@ def probes(
     for number, kind in enumerate([*kinds, *photos]):
         generator = np.random.default_rng([seed, number])
         fed = {}
-        for name, _ in pairing.names:
-            array = held[name] if name in held else _array(model, name, shapes, overrides, kind, generator)
+        for place, (name, _) in enumerate(pairing.names):
+            # What is said of the preprocessing is said of the picture.
+            given = overrides if place == 0 else {}
+            array = held[name] if name in held else _array(model, name, shapes, given, kind, generator)
             # Both files must get the very same numbers, also where one of them takes them in half precision.
             fed[name] = array.astype(np.float16).astype(np.float32) if rounded and array.dtype.kind == "f" else array
-            overrides = {}
+        fed.update({name: held[name] for name in pairing.missing[0] if name in held})
         found.append(fed)
     return found
+
+
+def held_arrays(models: tuple[Model, Model], pairing: Pairing, given: Mapping[str, Array]) -> dict[str, Array]:
+    """Return what inputs are held at, at their full shapes; inputs that only one file has may be held too.
+
+    Args:
+        models: The two files.
+        pairing: Their inputs.
+        given: Arrays by input name; a number fills its input.
+
+    Raises:
+        InputError: There is no such input, or it has another shape.
+    """
+    specs = {spec.name: spec for model in reversed(models) for spec in model.inputs}
+    unknown = sorted(set(given) - set(specs))
+    if unknown:
+        message = f"No file has an input {unknown[0]!r} that could be held. Inputs: {', '.join(map(repr, specs))}."
+        raise InputError(message, names=unknown)
+    found = {}
+    for name, array in given.items():
+        declared = pairing.shapes[0].get(name) or pairing.shapes[1].get(name) or _alone(specs[name])
+        values = np.asarray(array)
+        if values.ndim == 0:
+            values = np.full(declared, values)
+        if values.shape != tuple(declared):
+            message = f"Input {name!r} cannot be held at an array of shape {values.shape}: it takes {tuple(declared)}."
+            raise InputError(message, name=name, shape=values.shape)
+        found[name] = values
+    return found
+
+
+def _alone(spec: TensorSpec) -> tuple[int, ...]:
+    return tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape or ())
 
 
 def _array(
@@ -289,6 +348,8 @@ def _image(item: ImageInput, kind: str, generator: np.random.Generator) -> Array
     if kind in ("smooth", "contrasty", "harsh"):
         contrast = {"smooth": 1.0, "contrasty": 2.0}.get(kind, _HARSH)
         return smooth(item.image_shape, generator, contrast)
+    if item.kind != "picture":
+        return generator.random(item.image_shape, np.float32)
     return np.asarray(seed_values(kind, item)[0], np.float32)
 
 
@@ -312,13 +373,16 @@ def smooth(shape: Sequence[int], generator: np.random.Generator, contrast: float
     return np.asarray(np.clip(_MIDDLE + _SPREAD * contrast * noise, 0, 1), np.float32)
 
 
-def related(pairing: Pairing, relation: Relation, first: Sequence[Mapping[str, Array]]) -> Feeds:
+def related(
+    pairing: Pairing, relation: Relation, first: Sequence[Mapping[str, Array]], held: Mapping[str, Array] | None = None
+) -> Feeds:
     """Return what both files are fed under a relation between their first inputs."""
+    alone = {name: array for name, array in (held or {}).items() if name in pairing.missing[1]}
     second = []
     for fed in first:
-        other = {}
+        other = dict(alone)
         for number, (one, name) in enumerate(pairing.names):
             plain = relation if number == 0 else Relation(orders(np.shape(fed[one]), pairing.shapes[1][name])[0])
             other[name] = plain(fed[one])
         second.append(other)
-    return Feeds(pairing, relation, first, second)
+    return Feeds(pairing, relation, first, second, frozenset(held or {}))

@@ -10,6 +10,8 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 _MOST_EXAMPLES = 256
+_MOST_UNITS = 4096
+"""Of more units not all distances are computed."""
 
 
 def cosine(first: Array, second: Array) -> float:
@@ -18,7 +20,7 @@ def cosine(first: Array, second: Array) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         size = math.sqrt(float(one @ one)) * math.sqrt(float(other @ other))
         angle = float(one @ other) / size if size > 0 else math.nan
-    return min(1.0, max(-1.0, angle)) if math.isfinite(size) else math.nan
+    return min(1.0, max(-1.0, angle)) if math.isfinite(angle) and math.isfinite(size) else math.nan
 
 
 def linear_cka(first: Array, second: Array) -> float:
@@ -32,9 +34,11 @@ def linear_cka(first: Array, second: Array) -> float:
         second: (examples, units), of the same examples.
     """
     some = _spread(len(first))
-    grams = [_centered_gram(np.asarray(array[some], np.float32)) for array in (first, second)]
-    size = math.sqrt(float(np.sum(grams[0] ** 2))) * math.sqrt(float(np.sum(grams[1] ** 2)))
-    return float(np.sum(grams[0] * grams[1])) / size if size > 0 and math.isfinite(size) else math.nan
+    with np.errstate(all="ignore"):
+        grams = [_centered_gram(np.asarray(array[some], np.float32)) for array in (first, second)]
+        size = math.sqrt(float(np.sum(grams[0] ** 2))) * math.sqrt(float(np.sum(grams[1] ** 2)))
+        alike = float(np.sum(grams[0] * grams[1])) / size if size > 0 else math.nan
+    return alike if math.isfinite(size) else math.nan
 
 
 def _spread(count: int) -> Array:
@@ -50,7 +54,7 @@ def _centered_gram(units: Array) -> Array:
 def permutation(first: Array, second: Array, limit: float) -> tuple[int, ...] | None:
     """Find which unit of the second is which of the first.
 
-    Units are sorted by what they answer; where that pairs all of them within the limit, they are the same units.
+    Each is paired with the nearest; where that pairs all of them within the limit, they are the same units.
 
     Args:
         first: (units, examples).
@@ -74,12 +78,31 @@ def _sorted_alike(first: Array, second: Array, limit: float) -> tuple[int, ...] 
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return None
     one, other = (np.asarray(array, np.float64) for array in (first, second))
-    # Rounding must not decide the order: what is nearly the same is told apart by a projection of all examples.
-    direction = np.random.default_rng(0).standard_normal(one.shape[1])
-    order_one, order_other = np.argsort(one @ direction), np.argsort(other @ direction)
-    scale = float(np.max(np.abs(one), initial=0.0))
-    if np.max(np.abs(one[order_one] - other[order_other]), initial=0.0) > limit * scale:
+    reach = limit * float(np.max(np.abs(one), initial=0.0))
+    found = _by_projection(one, other) if len(one) > _MOST_UNITS else _by_distance(one, other, reach)
+    if found is None or np.max(np.abs(one - other[found]), initial=0.0) > reach:
         return None
-    found = np.empty(len(one), int)
-    found[order_one] = order_other
     return tuple(int(index) for index in found)
+
+
+def _by_projection(one: Array, other: Array) -> Array:
+    """Pair units by the order of one number each, a projection of all that they answer."""
+    direction = np.random.default_rng(0).standard_normal(one.shape[1])
+    found = np.empty(len(one), int)
+    found[np.argsort(one @ direction)] = np.argsort(other @ direction)
+    return found
+
+
+def _by_distance(one: Array, other: Array, reach: float) -> Array | None:
+    """Pair each unit with the nearest that is left; units that are alike share theirs out among themselves."""
+    distances = np.square(one).sum(axis=1)[:, None] + np.square(other).sum(axis=1)[None] - 2 * one @ other.T
+    found = np.argmin(distances, axis=1)
+    taken: set[int] = set()
+    for unit, nearest in enumerate(found):
+        if int(nearest) in taken:
+            free = [index for index in np.argsort(distances[unit]) if int(index) not in taken][:1]
+            if not free or np.max(np.abs(one[unit] - other[free[0]]), initial=0.0) > reach:
+                return None
+            found[unit] = free[0]
+        taken.add(int(found[unit]))
+    return np.asarray(found)

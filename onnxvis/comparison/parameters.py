@@ -15,19 +15,27 @@ import onnx
 import onnx_ir as ir
 
 from onnxvis.comparison.axes import Array
-from onnxvis.comparison.sides import Side, constant
+from onnxvis.comparison.operators import kind_of
+from onnxvis.comparison.sides import Side, constant, quantized_weight
 from onnxvis.graph import opset
 
 _LARGE = 64
+_UNBOUNDED = 3e38
+_MATRIX = 2
 """A constant of more elements is a weight."""
 _CLOSE = 0.05
 """Small numbers in half precision are this far off."""
 _WEIGHT_CLOSE = {"float": 1e-4, "half": 2e-2, "quantized": 0.1}
 _SPATIAL = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"})
 _MEANINGLESS = frozenset(
-    {"auto_pad", "consumed_inputs", "is_test", "kernel_shape", "momentum", "ratio", "seed", "spatial", "stash_type"}
+    {"auto_pad", "consumed_inputs", "is_test", "momentum", "ratio", "seed", "spatial", "stash_type"}
     | {"storage_order", "training_mode", "activation_alpha", "activation_beta", "allowzero", "output_shape"}
 )
+_KERNELED = frozenset({"Conv", "ConvTranspose"})
+_OPTIONAL = frozenset({"bias", "initial_c", "initial_h", "P", "sequence_lens"})
+"""Inputs without which an operator computes something else; names of others have changed between operator sets."""
+_BOUNDS = frozenset({"min", "max"})
+"""Without one of them Clip has none."""
 _FLATTENING = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
 OF_AXES = frozenset({"axes", "axis", "batch_axis", "k", "perm", "repeats", "shape", "split", "starts", "ends", "steps"})
 """Where two files have other layouts, these differ rightly."""
@@ -56,6 +64,8 @@ class Setting:
             return f"it has no {self.name}"
         if not self.first:
             return f"it has a {self.name} that the other has not"
+        if self.first == self.second:
+            return f"it has another {self.name}"
         return f"{self.name} is {self.second} instead of {self.first}"
 
 
@@ -67,9 +77,12 @@ def differing(sides: tuple[Side, Side], nodes: tuple[ir.Node, ir.Node], *, same_
         nodes: One node of each.
         same_axes: Whether both see tensors of the same layout.
     """
-    if nodes[0].op_type != nodes[1].op_type:
+    if kind_of(nodes[0]) != kind_of(nodes[1]):
         return []
     told = [_told(side, node) for side, node in zip(sides, nodes, strict=True)]
+    if nodes[0].op_type != nodes[1].op_type:
+        # Of two forms of one operator the weights alone mean the same.
+        told = [{name: of["weight"] for name in of if name == "weight"} for of in told]
     names = [name for name in dict.fromkeys([*told[0], *told[1]]) if name not in _MEANINGLESS]
     if not same_axes:
         names = [name for name in names if name not in OF_AXES and name != "pads"]
@@ -81,10 +94,14 @@ def differing(sides: tuple[Side, Side], nodes: tuple[ir.Node, ir.Node], *, same_
 def _difference(name: str, first: Any, second: Any, close: float, *, same_axes: bool) -> Setting | None:
     if first is None or second is None:
         known = first if second is None else second
+        if name in _BOUNDS:
+            return Setting(name, _written(first), _written(second), number=True)
         # An attribute that one operator set does not have is none that differs.
-        is_input = isinstance(known, np.ndarray) and np.any(known != 0)
-        return Setting(name, _written(first), _written(second), weight=True) if is_input else None
+        told = name in _OPTIONAL and np.any(np.asarray(known) != 0)
+        return Setting(name, _written(first), _written(second), weight=True) if told else None
     if isinstance(first, str) or isinstance(second, str):
+        if name == "pads":
+            return None
         return None if str(first) == str(second) else Setting(name, str(first), str(second))
     one, other = np.asarray(first), np.asarray(second)
     weight = max(one.size, other.size) > _LARGE or (one.ndim > 0 and "f" in (one.dtype.kind, other.dtype.kind))
@@ -135,15 +152,61 @@ def _told(side: Side, node: ir.Node) -> dict[str, Any]:
         if given.type not in graphs and given.value is not None:
             found[name] = _plain(given.value)
     found.update(_constants(node, schema))
-    rank = len(side.shapes.get(str(node.outputs[0].name), ()))
-    if rank and np.ndim(found.get("axis", 0)) == 0 and int(found.get("axis", 0)) < 0:
-        found["axis"] = int(found["axis"]) + rank
+    return _meant(side, node, found)
+
+
+def _meant(side: Side, node: ir.Node, told: dict[str, Any]) -> dict[str, Any]:
+    """Write what a node is told so that what means the same is the same."""
+    for bound in _BOUNDS & told.keys():
+        # What was the default of old operator sets is no bound.
+        if np.all(np.abs(np.asarray(told[bound], np.float64)) > _UNBOUNDED):
+            del told[bound]
+    if node.op_type == "Gemm":
+        _untransposed(told)
+    if node.op_type == "Pad" and "value" in told:
+        told["constant_value"] = told.pop("value")
+    if node.op_type in _SPATIAL:
+        told.update(_geometry(side, node, told))
     if node.op_type in _FLATTENING:
         # Before opset 13 these flattened what they got, and the axis meant another thing.
-        found.pop("axis", None)
-    if node.op_type in _SPATIAL:
-        found.update(_geometry(side, node, found))
-    return found
+        told.pop("axis", None)
+    if node.op_type in _KERNELED:
+        # The weight has it.
+        told.pop("kernel_shape", None)
+    shape = side.shapes.get(str(node.inputs[0].name)) if node.inputs and node.inputs[0] is not None else None
+    return told if shape is None else _from_the_front(node, told, shape)
+
+
+def _from_the_front(node: ir.Node, told: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
+    """Count axes from the front, in order, and the ends of a slice from its beginning."""
+    rank = len(shape)
+    if rank and np.ndim(told.get("axis", 0)) == 0 and int(told.get("axis", 0)) < 0:
+        told["axis"] = int(told["axis"]) + rank
+    if "axes" not in told or not rank or np.max(np.abs(np.asarray(told["axes"]))) > rank:
+        return told
+    axes = np.asarray(told["axes"]).reshape(-1) % rank
+    order = np.argsort(axes)
+    told["axes"] = axes[order]
+    if node.op_type == "Slice" and {"starts", "ends"} <= told.keys():
+        steps = np.resize(np.asarray(told.get("steps", 1)).reshape(-1), len(axes))
+        told["steps"] = steps[order]
+        for name in ("starts", "ends"):
+            given = np.asarray(told[name]).reshape(-1).tolist()
+            told[name] = np.asarray([_place(given[at], shape[axes[at]], int(steps[at])) for at in order])
+    return told
+
+
+def _place(index: int, size: int, step: int) -> int:
+    least = -1 if step < 0 else 0
+    return max(least, min(size, index + size if index < 0 else index))
+
+
+def _untransposed(told: dict[str, Any]) -> None:
+    """Write the constants of a Gemm as they are multiplied."""
+    for name in ("transA", "transB"):
+        weight = told.get("weight")
+        if int(told.pop(name, 0)) and name == "transB" and isinstance(weight, np.ndarray) and weight.ndim == _MATRIX:
+            told["weight"] = weight.T
 
 
 def _schema(side: Side, node: ir.Node) -> onnx.defs.OpSchema | None:
@@ -170,7 +233,8 @@ def _constants(node: ir.Node, schema: onnx.defs.OpSchema | None) -> dict[str, An
         if array is not None:
             name = declared[index] if index < len(declared) else f"input {index}"
             found[_readable(node, name)] = array
-    return found
+    weight = quantized_weight(node)
+    return found if weight is None else {**found, "weight": weight}
 
 
 def _readable(node: ir.Node, name: str) -> str:
@@ -193,6 +257,9 @@ def _geometry(side: Side, node: ir.Node, told: Mapping[str, Any]) -> dict[str, A
     if how == "VALID":
         pads = np.zeros(2 * rank, int)
     found: dict[str, Any] = {"strides": strides, "dilations": dilations, "pads": pads}
+    if node.op_type == "ConvTranspose" and how.startswith("SAME"):
+        # The size of the output decides.
+        return found | {"pads": how}
     if how.startswith("SAME"):
         size = _spatial_size(side, node, rank)
         found["pads"] = how if size is None else _same_pads(how, size, kernel, strides, dilations)

@@ -14,6 +14,7 @@ from onnxvis.comparison.compare import Comparison
 from onnxvis.comparison.likeness import cosine
 from onnxvis.errors import FilterError, OnnxvisError
 from onnxvis.image_input import ImageInput, find_image_input
+from onnxvis.model import Model
 from onnxvis.outcomes import Picture
 from onnxvis.recipe import Recipe
 from onnxvis.result import Result
@@ -50,7 +51,7 @@ class Portrait:
             "unit": self.unit,
             "layers": list(self.layers),
             "filters": list(self.filters),
-            "activations": list(self.activations),
+            "activations": [value if np.isfinite(value) else None for value in self.activations],
             "likeness": self.likeness if np.isfinite(self.likeness) else None,
         }
 
@@ -118,8 +119,12 @@ def _fed(compared: Comparison) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return how both files are to be fed, so that one image means the same to both."""
     pairing, relation = compared.feeds.pairing, compared.feeds.relation
     names = pairing.names[0]
-    first = find_image_input(compared.sides[0].model, pairing.shapes[0], wrt=names[0])
-    second = find_image_input(compared.sides[1].model, pairing.shapes[1], wrt=names[1])
+    first, second = (
+        _input(side.model, shapes, name, given)
+        for side, shapes, name, given in zip(
+            compared.sides, pairing.shapes, names, compared.feeds.overrides, strict=True
+        )
+    )
     scale, offset = _affine(first)
     given = [_settings(names[0], pairing.shapes[0], first, scale, offset, bgr=first.preprocess.bgr)]
     spread = [np.resize(np.asarray(values), first.channels) for values in (relation.scale, relation.offset)]
@@ -128,6 +133,12 @@ def _fed(compared: Comparison) -> tuple[dict[str, Any], dict[str, Any]]:
         scale, offset = scale[::-1], offset[::-1]
     bgr = first.preprocess.bgr != relation.reversed
     return given[0], _settings(names[1], pairing.shapes[1], second, scale, offset, bgr=bgr)
+
+
+def _input(model: Model, shapes: Mapping[str, tuple[int, ...]], name: str, given: Mapping[str, Any]) -> ImageInput:
+    rest = dict(given)
+    preset = rest.pop("preset", None)
+    return find_image_input(model, shapes, wrt=name, preset=preset, overrides=rest)
 
 
 def _affine(item: ImageInput) -> tuple[Any, Any]:

@@ -22,6 +22,7 @@ Source = Literal["same", "declared", "found"]
 _COLORS = (3, 4)
 _RGB = 3
 _LONGEST = 8
+_SHOWN = 4
 _PREAMBLE = frozenset(
     {"Add", "BatchNormalization", "Cast", "Div", "Identity", "ImageScaler", "Mul", "Sub", "Transpose"}
 )
@@ -62,6 +63,8 @@ class Relation:
         shape = [1] * values.ndim
         if self.axis is not None:
             shape[self.axis] = len(numbers)
+        elif len(numbers) == values.size:
+            shape = list(values.shape)
         return np.asarray(numbers, np.float32).reshape(shape)
 
     @property
@@ -81,7 +84,11 @@ class Relation:
 
 
 def _numbers(values: Sequence[float]) -> str:
-    return " ".join(f"{value:.4g}" for value in values)
+    """Write one number for each channel, or one for all where they are the same; of many the first ones."""
+    written = [f"{value:.4g}" for value in values]
+    if len(set(written)) == 1:
+        return written[0]
+    return " ".join(written[:_SHOWN]) + (" ..." if len(written) > _SHOWN else "")
 
 
 def orders(first: Sequence[int], second: Sequence[int]) -> list[Alignment]:

@@ -20,6 +20,8 @@ Recording = Mapping[str, Array]
 """By tensor name: (P, *shape), for P inputs."""
 Precision = Literal["float", "half", "quantized"]
 
+_TENSORS = frozenset({"UNDEFINED", *(dtype.name for dtype in ir.DataType)} - {"STRING"})
+"""Sequences, maps and texts are not compared."""
 _DECIDING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "ArgMax", "ArgMin", "QLinearSoftmax"})
 
 
@@ -49,27 +51,31 @@ class Side:
         if tensors is None:
             reached = set(computed_values(model.ir.graph))
             named = [str(value.name) for value in model.activations]
-            outputs = [str(value.name) for value in model.ir.graph.outputs if value in reached]
+            outputs = [
+                str(value.name)
+                for value in model.ir.graph.outputs
+                if model.spec(value).dtype in _TENSORS and (value in reached or value.producer() is not None)
+            ]
             tensors = list(dict.fromkeys([*named, *outputs]))
         return cls(model, Oracle(model, tensors), _scales(model))
 
     def run(self, feeds: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-        """Return all tensors for some inputs: (P, *shape) float32; those whose shape varies are left out."""
+        """Return all tensors for some inputs: (P, *shape) float32; those whose size varies are flattened."""
         found: dict[str, list[Array]] = {}
         for fed in feeds:
             needed = {name: array for name, array in fed.items() if name in self.read}
             for name, array in self.oracle.run(needed).items():
                 found.setdefault(name, []).append(self._real(name, array))
-        stacked = {
-            name: np.stack(arrays) for name, arrays in found.items() if len({array.shape for array in arrays}) == 1
-        }
+        stacked = {name: _stacked(arrays) for name, arrays in found.items()}
         self.shapes.update({name: array.shape[1:] for name, array in stacked.items()})
         self.shapes.update({name: np.shape(array) for name, array in feeds[0].items()})
         return stacked
 
     def _real(self, name: str, array: Array) -> Array:
         if name not in self.scales:
-            return np.asarray(array, np.float32)
+            # Doubles that single precision does not hold are infinite.
+            with np.errstate(over="ignore"):
+                return np.asarray(array, np.float32)
         scale, zero = self.scales[name]
         return np.asarray((array.astype(np.float32) - zero) * scale, np.float32)
 
@@ -101,8 +107,9 @@ class Side:
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
-        """The outputs that depend on an input, by tensor name, in the file's order."""
-        return tuple(str(value.name) for value in self.model.ir.graph.outputs if value.name in self.computed)
+        """The outputs that are compared, by tensor name, in the file's order."""
+        names = [str(value.name) for value in self.model.ir.graph.outputs]
+        return tuple(name for name in names if name in self.oracle.tensors)
 
     @cached_property
     def decisive(self) -> frozenset[str]:
@@ -136,10 +143,47 @@ class Side:
         return "" if node is None else node.op_type
 
 
+def _stacked(arrays: Sequence[Array]) -> Array:
+    """Stack what was computed for all inputs; what varies in size is flattened, and its end filled up with zeros."""
+    if len({array.shape for array in arrays}) == 1:
+        return np.stack(arrays)
+    rows = np.zeros((len(arrays), max(array.size for array in arrays)), np.float32)
+    for row, array in zip(rows, arrays, strict=True):
+        row[: array.size] = array.reshape(-1)
+    return rows
+
+
 def constant(value: ir.Value | None) -> Array | None:
     """Return what a weight or a constant holds; None: it is neither."""
     tensor = None if value is None else ir.convenience.get_const_tensor(value)
-    return None if tensor is None else np.asarray(tensor.numpy())
+    if tensor is None:
+        node = None if value is None else value.producer()
+        is_dequantized = node is not None and node.op_type == "DequantizeLinear" and node.domain in ("", "ai.onnx")
+        return _dequantized(node.inputs, node.attributes.get_int("axis", 1)) if node and is_dequantized else None
+    return np.asarray(tensor.numpy())
+
+
+def quantized_weight(node: ir.Node) -> Array | None:
+    """Return the weight of a quantized convolution or product as real numbers; None: it is none, or not constant."""
+    if node.op_type not in ("QLinearConv", "QLinearMatMul"):
+        return None
+    return _dequantized(node.inputs[3:6], 0 if node.op_type == "QLinearConv" else 1)
+
+
+def _dequantized(values: Sequence[ir.Value | None], axis: int) -> Array | None:
+    arrays = [None if value is None else constant(value) for value in values[:3]]
+    integers, scale = arrays[0], arrays[1] if len(arrays) > 1 else None
+    zero = arrays[2] if len(arrays) > 2 and arrays[2] is not None else np.zeros(1, np.float32)  # noqa: PLR2004 - x, scale, zero point
+    if integers is None or scale is None or scale.ndim > 1:
+        return None
+    spread = [1] * integers.ndim
+    if scale.size > 1:
+        spread[axis] = scale.size
+    if scale.size > 1 and (not spread or integers.shape[axis] != scale.size):
+        return None
+    zeros = zero.astype(np.float32).reshape(spread if zero.size > 1 else [1] * integers.ndim)
+    scales = scale.astype(np.float32).reshape(spread)
+    return np.asarray((integers.astype(np.float32) - zeros) * scales)
 
 
 def _scales(model: Model) -> dict[str, tuple[Array, Array]]:

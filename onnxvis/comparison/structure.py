@@ -63,8 +63,12 @@ def extend(sides: tuple[Side, Side], known: Mapping[str, str]) -> Correspondence
         if partner is not None:
             pairs = zip(node.outputs, partner.outputs, strict=False)
             found.same.update({str(one.name): str(other.name) for one, other in pairs if one.name and other.name})
+            if outputs[0] in sides[0].scales and found.same.get(outputs[0]) not in sides[1].scales:
+                # What one operator rounds is rounded behind it in the other file.
+                found.same[outputs[0]] = _requantized(sides[1], found.same[outputs[0]])
         elif sources[:1] not in ([None], []) and is_absorbed(node, len(data)):
-            found.absorbed[outputs[0]] = _requantized(sides[1], str(sources[0])) if _rectifies(node) else str(sources[0])
+            source = str(sources[0])
+            found.absorbed[outputs[0]] = _requantized(sides[1], source) if _rectifies(node) else source
         elif (stand_in := search.stand_in(node, sources)) is not None:
             found.absorbed[outputs[0]] = stand_in
     return found
@@ -88,10 +92,26 @@ class _Search:
         """Return the node that does the same to these tensors of the second file; else one of the same family."""
         for likeness in (kind_of, family_of):
             wanted = likeness(node)
-            fitting = [other for other in self.free if likeness(other) == wanted and self._reads(other, sources)]
+            fitting = [
+                other
+                for other in self.free
+                if likeness(other) == wanted and self._reads(other, sources) and not self._is_of_another(node, other)
+            ]
             if fitting:
                 return self._take(max(fitting, key=lambda other: self._score(node, other)))
         return None
+
+    def _is_of_another(self, node: ir.Node, other: ir.Node) -> bool:
+        """Whether a node of the second file has the weights of one other node of the first, and this one's are lost."""
+        signature, own = self.signatures[1].get(_key(other)), self.signatures[0].get(_key(node))
+        if (
+            signature is None
+            or own in self.signatures[1].values()
+            or list(self.signatures[1].values()).count(signature) > 1
+        ):
+            return False
+        owners = [name for name, found in self.signatures[0].items() if found == signature]
+        return len(owners) == 1 and owners[0] != _key(node)
 
     def by_weights(self, node: ir.Node) -> ir.Node | None:
         """Return the one node of the second file with the same weights, if no other of the first has them."""
@@ -185,7 +205,8 @@ def _signatures(side: Side) -> dict[str, Any]:
         weight = max(arrays, key=lambda array: array.size, default=None)
         if weight is not None and weight.size > 1 and weight.dtype.kind in "fiu" and node.outputs:
             values = np.asarray(weight, np.float64)
-            numbers = (values.mean(), values.std(), np.abs(values).max())
+            with np.errstate(all="ignore"):
+                numbers = (values.mean(), values.std(), np.abs(values).max())
             if all(map(np.isfinite, numbers)):
                 found[_key(node)] = (weight.size, *(f"{number:.4g}" for number in numbers))
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxvis.comparison.operators import is_transparent
+from onnxvis.comparison.operators import is_transparent, kind_of
 from onnxvis.comparison.pairs import TensorPair, sources
 from onnxvis.comparison.parameters import Setting, differing
 from onnxvis.comparison.sides import Side
@@ -49,13 +49,15 @@ def suspects(
 
 def _has_the_same_axes(sides: tuple[Side, Side], pair: TensorPair) -> bool:
     shapes = sides[0].shapes.get(pair.first), sides[1].shapes.get(pair.second)
+    if pair.verdict == "permuted":
+        return False
     # One of another shape is what a wrong operator of the same layout makes.
     return pair.alignment is None or (pair.alignment.is_identity and shapes[0] == shapes[1])
 
 
 def _get_the_same(sides: tuple[Side, Side], one: ir.Node, other: ir.Node, correspondence: Correspondence) -> bool:
     """Whether two nodes of one operator read the same tensors, directly."""
-    if one.op_type != other.op_type or is_transparent(one):
+    if kind_of(one) != kind_of(other) or is_transparent(one):
         return False
     data = sides[0].data_inputs(one), sides[1].data_inputs(other)
     return len(data[0]) == len(data[1]) and all(
