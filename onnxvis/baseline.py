@@ -10,16 +10,18 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from onnxvis import fingerprints
 from onnxvis.config import CheckSettings
-from onnxvis.drift import arithmetic
-from onnxvis.errors import InputError, OnnxvisError
+from onnxvis.drift import TOLERANCES, arithmetic
+from onnxvis.errors import InputError, OnnxvisError, innermost_reason
 from onnxvis.fingerprints import Unit, Units, chosen_units, named_units
+from onnxvis.globs import absolute
+from onnxvis.kinds import ANY_TEXT, Reader, anything, checked, choice, either, mapping, number, several, whole
 from onnxvis.model import Model, load
 from onnxvis.recipe import Recipe
 from onnxvis.recorded_inputs import PREPROCESS, RecordedInput, copies, feeds, open_shapes, recorded_inputs
@@ -30,6 +32,14 @@ from onnxvis.tensor_statistics import Statistics, statistics
 FORMAT = "onnxvis-baseline-1"
 
 _DEFAULTS = CheckSettings()
+_MODEL: Mapping[str, Reader] = {
+    "name": ANY_TEXT,
+    "sha256": ANY_TEXT,
+    "opset": whole(0),
+    "producer": ANY_TEXT,
+    "arithmetic": choice(*TOLERANCES),
+}
+"""What is recorded of the file."""
 
 
 @dataclass(frozen=True)
@@ -79,23 +89,28 @@ class Baseline:
             AttributeError, KeyError, TypeError, ValueError: Something is missing, or of another kind.
         """
         return cls(
-            model={name: values["model"][name] for name in ("name", "sha256", "opset", "producer", "arithmetic")},
-            versions=dict(values["versions"]),
-            seed=int(values["seed"]),
-            inputs=tuple(RecordedInput.from_dict(item) for item in values["inputs"]),
-            outputs=tuple((str(item["name"]), str(item["dtype"])) for item in values["outputs"]),
-            held=dict(values["held"]),
-            units=tuple(Unit.from_dict(item) for item in values["units"]),
-            tensors=tuple(Statistics.from_dict(item) for item in values["tensors"]),
+            model={name: checked(reader, values["model"][name], f"model.{name}") for name, reader in _MODEL.items()},
+            versions=checked(mapping(ANY_TEXT), values["versions"], "versions"),
+            seed=checked(whole(0), values["seed"], "seed"),
+            inputs=tuple(RecordedInput.from_dict(item) for item in _list(values, "inputs")),
+            outputs=tuple(
+                (checked(ANY_TEXT, item["name"], "outputs.name"), checked(ANY_TEXT, item["dtype"], "outputs.dtype"))
+                for item in _list(values, "outputs")
+            ),
+            held=checked(mapping(either(str, ANY_TEXT, number())), values["held"], "held"),
+            units=tuple(Unit.from_dict(item) for item in _list(values, "units")),
+            tensors=tuple(Statistics.from_dict(item) for item in _list(values, "tensors")),
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the baseline as JSON, whole or not at all.
+        """Write the baseline as JSON, whole or not at all; the paths of held inputs are relative to its folder.
 
         Raises:
             OutputError: The file cannot be written, or its name does not end in .json.
         """
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        folder = absolute(Path(path)).parent
+        moved = _with_paths(self, lambda held: _relative(held, folder))
+        text = json.dumps(moved.to_dict(), indent=1, allow_nan=False)
         # Lists of numbers are read line by line; no text of JSON has a line break in it.
         numbers = re.sub(r"\[\n\s*([^\[\]{}\"]+?)\n\s*\]", lambda m: f"[{' '.join(m[1].split())}]", text)
         write_file(path, f"{numbers}\n".encode())
@@ -110,23 +125,26 @@ class Baseline:
         """
         remedy = "Record it anew with 'onnxvis baseline'."
         try:
-            values = json.loads(Path(path).read_bytes())
+            values = json.loads(Path(path).read_bytes(), parse_constant=_refuse)
         except FileNotFoundError:
             message = f"No baseline {str(path)!r}. Check the path, or record one with 'onnxvis baseline'."
             raise InputError(message, path=Path(path)) from None
         except (OSError, ValueError, RecursionError) as error:
             message = f"Cannot read {str(path)!r} as a baseline: {' '.join(str(error).split())[:200]}. {remedy}"
             raise InputError(message, path=Path(path)) from error
-        found = values.get("format") if isinstance(values, dict) else None
-        if found != FORMAT:
-            what = "no baseline" if not str(found).startswith("onnxvis-baseline") else f"of format {found}"
+        named = values.get("format") if isinstance(values, dict) else None
+        if named != FORMAT:
+            what = "no baseline" if not str(named).startswith("onnxvis-baseline") else f"of format {named}"
             message = f"{str(path)!r} is {what}, and not of format {FORMAT}. {remedy}"
             raise InputError(message, path=Path(path))
         try:
-            return cls.from_dict(values)
-        except (OnnxvisError, AttributeError, KeyError, TypeError, ValueError) as error:
-            message = f"{str(path)!r} is a damaged baseline, or of another version: {error}. {remedy}"
+            found = cls.from_dict(values)
+        except (OnnxvisError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            said = f"{error} is missing" if isinstance(error, KeyError) else innermost_reason(error)
+            message = f"{str(path)!r} is a damaged baseline, or of another version: {said}. {remedy}"
             raise InputError(message, path=Path(path)) from error
+        folder = absolute(Path(path)).parent
+        return _with_paths(found, lambda held: str(folder / held))
 
 
 def record(
@@ -167,6 +185,39 @@ def _with_settings(recipe: Recipe, shapes: Mapping[str, tuple[int, ...]], settin
     given = {name: getattr(settings, name) for name in names} | {"input_shapes": shapes}
     changes = {name: value for name, value in given.items() if getattr(recipe, name) is None}
     return dataclasses.replace(recipe, **changes)
+
+
+def _with_paths(baseline: Baseline, change: Callable[[str], str]) -> Baseline:
+    """Write the paths of held inputs otherwise, wherever they are."""
+
+    def changed(held: Mapping[str, str | float]) -> dict[str, str | float]:
+        return {name: change(value) if isinstance(value, str) else value for name, value in held.items()}
+
+    def of(unit: Unit) -> Unit:
+        inputs = unit.recipe.inputs
+        recipe = dataclasses.replace(unit.recipe, inputs=None if inputs is None else changed(inputs))
+        return dataclasses.replace(unit, recipe=recipe)
+
+    return dataclasses.replace(baseline, held=changed(baseline.held), units=tuple(map(of, baseline.units)))
+
+
+def _relative(path: str, folder: Path) -> str:
+    """Return a path as it reads from a folder: both go to other machines together."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        # On another drive there is no way from one to the other.
+        return str(absolute(Path(path)))
+
+
+def _list(values: Mapping[str, Any], name: str) -> tuple[Any, ...]:
+    found: tuple[Any, ...] = checked(several(anything), values[name], name)
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    message = f"{constant} is no number of JSON"
+    raise ValueError(message)
 
 
 def _described(model: Model) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import onnx
 
 from onnxvis import config
 from onnxvis.checks import REGISTRY
-from onnxvis.config import CheckSettings
+from onnxvis.config import CheckSettings, chosen_checks
 from onnxvis.errors import DataDependentShapeError, ModelError, OnnxvisError, UnsupportedOpError
 from onnxvis.inspection import Inspection
 from onnxvis.model import Model, load
@@ -23,6 +24,8 @@ CHECKS = tuple(config.CHECKS)
 _OF_THE_FILE = frozenset({"load", "policy", "weights", "unused-initializers"})
 """What can be said of a model that does not run."""
 _BASELINE = "baseline"
+_IN_PYTHON = re.compile(r"input_shapes=(\{.*?\})? in Python")
+"""What messages say to those who visualize."""
 _log = logging.getLogger(__name__)
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto | Model
@@ -35,8 +38,15 @@ def check(model: Source, settings: CheckSettings = CheckSettings(), *, name: str
         model: A path, the bytes of a file, a `ModelProto` or a loaded model.
         settings: What to check, and how.
         name: What the report calls it; default: the path as given.
+
+    Raises:
+        SettingError: The settings leave no check to do.
+        TypeError: The model is none of these.
     """
     started = time.perf_counter()
+    if not isinstance(model, (str, os.PathLike, bytes, onnx.ModelProto, Model)):
+        message = f"A model is a path, bytes, a ModelProto or a loaded model, and not {model!r:.60}."
+        raise TypeError(message)
     chosen = chosen_checks(settings)
     called = _called(model, name)
     loaded, outcome = _loaded(model)
@@ -46,16 +56,6 @@ def check(model: Source, settings: CheckSettings = CheckSettings(), *, name: str
     inspection = Inspection(loaded, settings)
     outcomes = _outcomes(inspection, settings, chosen)
     return ModelReport(called, outcomes, facts(inspection), _notes(inspection), time.perf_counter() - started)
-
-
-def chosen_checks(settings: CheckSettings) -> tuple[str, ...]:
-    """Return the names of the checks that settings ask for, in order.
-
-    Args:
-        settings: `only` and `skip`.
-    """
-    only = settings.only or CHECKS
-    return tuple(name for name in CHECKS if name in only and name not in settings.skip)
 
 
 def facts(inspection: Inspection) -> dict[str, str]:
@@ -139,7 +139,7 @@ def _done(name: str, function: Callable[[], Outcome]) -> Outcome:
 
 
 def _failure(name: str, error: Exception) -> Outcome:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _IN_PYTHON.sub("input-shapes in onnxvis.toml", " ".join(str(error).split())) or type(error).__name__
     if isinstance(error, (UnsupportedOpError, DataDependentShapeError)):
         return Outcome(name, "skip", text)
     if isinstance(error, ModelError):

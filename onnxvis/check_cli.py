@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import glob
 import os
+import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,11 +19,11 @@ import typer
 from onnxvis import check_table, options, report
 from onnxvis.baseline import record
 from onnxvis.commands import INTERRUPTED
-from onnxvis.config import CheckSettings, Config, overridden
+from onnxvis.config import CheckSettings, Config, chosen_checks, overridden
 from onnxvis.errors import OnnxvisError, SettingError
 from onnxvis.fingerprints import RECIPE
 from onnxvis.formats import as_json, github, junit, sarif
-from onnxvis.globs import files_of
+from onnxvis.globs import absolute, files_of
 from onnxvis.outcomes import CheckReport
 from onnxvis.pages import check_page
 from onnxvis.render import check_writable, write_file
@@ -192,7 +193,7 @@ class _Run:
             SettingError: Something in either cannot be.
         """
         config = Config.of(path)
-        files = tuple(dict.fromkeys(file for word in words for file in _files(word))) or config.model_files()
+        files = _without_repeats(file for word in words for file in _files(word)) or config.model_files()
         if not files:
             message = (
                 "No model is named. Give files, folders or globs, or write files = [...] under [check] of onnxvis.toml."
@@ -204,7 +205,7 @@ class _Run:
                 '[check.models."GLOB"] of onnxvis.toml, for each of them.'
             )
             raise SettingError(message, files=files)
-        settings = {file: overridden(config.settings_for(file), **given) for file in files}
+        settings = {file: _settings(config.settings_for(file), given) for file in files}
         fail_on = overridden(config.check, fail_on=given["fail_on"]).fail_on
         return cls(settings, fail_on, config.jobs if jobs is None else jobs)
 
@@ -213,6 +214,27 @@ class _Run:
         began = time.perf_counter()
         reports = check_models(self.settings, self.settings.__getitem__, jobs=self.jobs, fresh=True)
         return CheckReport(reports, self.fail_on, time.perf_counter() - began)
+
+
+def _without_repeats(files: Iterable[Path]) -> tuple[Path, ...]:
+    """Leave out what has been named before, be it in other words."""
+    named: dict[Path, Path] = {}
+    for file in files:
+        named.setdefault(absolute(file), file)
+    return tuple(named.values())
+
+
+def _settings(settings: CheckSettings, given: Mapping[str, Any]) -> CheckSettings:
+    """Replace settings of the file by those of the command line, whose --only is also done where the file skips it.
+
+    Raises:
+        SettingError: One is not possible, or no check is left to do.
+    """
+    found = overridden(settings, **given)
+    if given["only"] is not None and given["skip"] is None:
+        found = dataclasses.replace(found, skip=tuple(name for name in found.skip if name not in found.only))
+    chosen_checks(found)
+    return found
 
 
 @contextmanager
@@ -276,7 +298,8 @@ def _targets(files: Mapping[str, Path | None], *, github: bool) -> dict[str, Pat
 def _tell(found: CheckReport, targets: Mapping[str, Path], *, github: bool, quiet: bool) -> None:
     """Print and write a report in all formats that are asked for."""
     is_printed = targets.get("json") == _STDOUT
-    check_table.show(found, quiet=quiet, console=report.ERR if is_printed else report.OUT)
+    with _commands_stopped() if github else nullcontext():
+        check_table.show(found, quiet=quiet, console=report.ERR if is_printed else report.OUT)
     for name, path in targets.items():
         text = _FORMATS[name][0](found)
         if name == "json" and is_printed:
@@ -285,6 +308,17 @@ def _tell(found: CheckReport, targets: Mapping[str, Path], *, github: bool, quie
             write_file(path, text.encode())
     if github:
         _annotate(found)
+
+
+@contextmanager
+def _commands_stopped() -> Iterator[None]:
+    """Keep GitHub from reading commands in what is printed: a file may hold any names."""
+    token = secrets.token_hex(16)
+    report.line(f"::stop-commands::{token}")
+    try:
+        yield
+    finally:
+        report.line(f"::{token}::")
 
 
 def _annotate(found: CheckReport) -> None:

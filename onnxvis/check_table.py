@@ -10,7 +10,7 @@ from rich.text import Text
 
 from onnxvis.outcomes import CheckReport, FailOn, ModelReport, Outcome, Status, is_good
 from onnxvis.report import OUT
-from onnxvis.summaries import concerns, duration, headline, is_fine, one_line, worst_outcome
+from onnxvis.summaries import duration, further, headline, is_fine, one_line, worst_outcome
 
 _STYLES: Mapping[Status, str] = {
     "pass": "green",
@@ -95,7 +95,7 @@ def _outcome_lines(outcome: Outcome, names: int, width: int) -> Iterator[Text]:
     gap = max(room - cell_len(first.plain), 0)
     yield first.append(" " * gap).append(f"{duration(outcome.seconds):>{_SECONDS_WIDTH}}", style="dim")
     yield from rest
-    details = concerns(outcome)
+    details = further(outcome)
     for detail in details[:_MOST_DETAILS]:
         yield from _wrapped(Text(" " * _INDENT).append_text(_status(detail.status)), detail.text, width)
     if len(details) > _MOST_DETAILS:

@@ -35,7 +35,7 @@ TOLERANCES = ("float32", "float64", "float16", "bfloat16", "quantized", "gradien
 """What `CheckSettings.tolerances` may name."""
 _LAYOUT = r"FLAT|(?!.*(.).*\1)(?![^H]*D[^H]*$)(?![^W]*H[^W]*$)[NCDHW]+"
 """As `onnxvis.preprocess.is_layout`: no letter twice, D only beside H, H only beside W."""
-_CONDITION = r"\s*(>=|<=|==|!=|>|<)\s*\d+\s*"
+_CONDITION = r"\s*(>=|<=|==|!=|>|<)\s*[0-9]+\s*"
 _PATHS = frozenset({"images", "baseline", "inputs"})
 """Settings that are paths, or hold some."""
 
@@ -228,6 +228,25 @@ class Config:
         return cls(path, check=settings, models=models, diff=comparison, **run)
 
 
+def chosen_checks(settings: CheckSettings) -> tuple[str, ...]:
+    """Return the names of the checks that settings ask for, in order.
+
+    Args:
+        settings: `only` and `skip`.
+
+    Raises:
+        SettingError: They leave none.
+    """
+    chosen = tuple(
+        name for name in CHECKS if (not settings.only or name in settings.only) and name not in settings.skip
+    )
+    if not chosen:
+        only = f"only = {', '.join(settings.only)} and " if settings.only else ""
+        message = f"{only}skip = {', '.join(settings.skip)} leave no check to do. Take out one of them."
+        raise SettingError(message, only=settings.only, skip=settings.skip)
+    return chosen
+
+
 def overridden(settings: _Settings, **given: Any) -> _Settings:
     """Replace settings by those that are given: None means not given, and mappings are merged key by key.
 
@@ -291,13 +310,14 @@ _WORD = text("a text that is not empty")
 _WORDS = several(_WORD)
 _COUNT = whole(1)
 _NUMBERS = several(number(), alone=True)
-_PREPROCESS: Mapping[str, Reader] = {
+PREPROCESS: Mapping[str, Reader] = {
     "range": several(number(), counts=(2,)),
     "mean": _NUMBERS,
     "std": several(_POSITIVE, alone=True),
     "bgr": flag,
     "layout": text("axes in order, such as NCHW or NHWC", _LAYOUT),
 }
+"""How a picture becomes an input: settings, and what baselines record."""
 _SHAPES: Mapping[str, Reader] = {
     "size": several(_COUNT, counts=(1, 2, 3), alone=True),
     "input_shapes": mapping(several(_COUNT)),
@@ -323,9 +343,9 @@ _CHECK: Mapping[str, Reader] = {
     "timeout": _POSITIVE,
     **_RUN,
     **_SHAPES,
-    **_PREPROCESS,
+    **PREPROCESS,
 }
-_SIDE = mapping({"preset": choice(*PRESETS), **_PREPROCESS})
+_SIDE = mapping({"preset": choice(*PRESETS), **PREPROCESS})
 _DIFF: Mapping[str, Reader] = {
     "tolerance": _NOT_NEGATIVE,
     "min_cosine": number(-1, 1),

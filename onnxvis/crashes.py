@@ -39,6 +39,32 @@ def late(path: Path, limit: float, seconds: float) -> ModelReport:
     return _report(path, f"did not finish in {limit:g} s: raise timeout, or skip what takes long", seconds)
 
 
+def unstarted(path: Path, code: int | None, seconds: float) -> ModelReport:
+    """Report a model whose process has come to its end, or had to, before it took the model.
+
+    Args:
+        path: The model.
+        code: How the process ended: its exit status, or minus the number of a signal; None: it did not.
+        seconds: How long it was waited for.
+    """
+    ending = f"hung for {seconds:.0f} s" if code is None else "ended" if code >= 0 else f"died of signal {-code}"
+    text = (
+        f"its process {ending} before it took the model: in a script, guard what calls onnxvis with "
+        "if __name__ == '__main__', and keep it in a file, since processes start with reading it"
+    )
+    return _report(path, text, seconds)
+
+
+def untried(path: Path, first: str) -> ModelReport:
+    """Report a model for which no process was started, since none came up before.
+
+    Args:
+        path: The model.
+        first: The model whose report tells why.
+    """
+    return _report(path, f"not checked: no process starts here, see {first}", 0.0)
+
+
 def raised(path: Path, error: Exception, seconds: float) -> ModelReport:
     """Report a model over which the checks themselves failed.
 

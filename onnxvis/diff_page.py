@@ -32,13 +32,14 @@ _FOLDED = 40
 
 def diff_page(found: Difference) -> str:
     """Return a comparison as a self-contained page: what differs, every layer, and the pictures of the units."""
-    title = verdict(found)
+    title = verdict(found).rpartition(" (")[0]
     known = {
         "first file": found.first,
         "second file": found.second,
         **{f"input {name}": relation for name, relation in found.inputs.items()},
         "layers": f"{found.agreeing} of {sum(layer.verdict != 'unmatched' for layer in found.layers)} agree",
         "limit": found.limits,
+        "seconds": f"{found.seconds:.1f}",
     }
     header = [element("p", badge(found.status), class_="verdict"), facts(known)]
     return page(title[0].upper() + title[1:], _sections(found), kind="onnxvis diff", header=header)

@@ -49,10 +49,12 @@ def print_difference(found: Difference, *, every: bool = False, quiet: bool = Fa
 def head(found: Difference) -> list[str]:
     """Return what was compared, a line each."""
     compared = sum(layer.verdict != "unmatched" for layer in found.layers)
-    errors = [layer.relative_error for layer in found.layers if layer.verdict == "agrees"]
-    furthest = f", to {max(errors):.1g} relative" if errors else ""
+    errors = [layer.mean_error for layer in found.layers if layer.verdict == "agrees"]
+    furthest = f", to {max(errors):.1g} relative on average" if errors else ""
     rest = len(found.layers) - compared
     alone = f"; {rest} in A alone" if rest else ""
+    if found.ok and found.agreeing < compared:
+        alone += f"; {compared - found.agreeing} computed otherwise, to no effect on the outputs"
     lines = [f"{'A':<11} {found.first}", f"{'B':<11} {found.second}"]
     lines += [f"{'input':<11} {name} -> {relation}" for name, relation in found.inputs.items()]
     lines += [f"{'note':<11} {note}" for note in found.notes]

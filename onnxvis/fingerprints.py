@@ -9,7 +9,7 @@ import base64
 import binascii
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from PIL import Image
 
 from onnxvis.errors import InputError, OnnxvisError
 from onnxvis.images import Fourier
+from onnxvis.kinds import ANY_TEXT, Reader, checked, either, flag, mapping, number
 from onnxvis.model import Model
 from onnxvis.recipe import Recipe
 from onnxvis.render import to_image
@@ -60,6 +61,8 @@ _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 _MIDDLE = 0.5
 _FLAT = 1e-3
 """A standard deviation below which a picture shows nothing: a quarter of a step of 8 bits."""
+_SAME = 0.99
+"""The correlation from which on two pictures show one unit: copies, and what is only scaled on the way."""
 _SHOWN = 192
 """The largest side in pixels at which pictures are shown."""
 
@@ -117,13 +120,38 @@ class Unit:
             KeyError, TypeError, ValueError: Something is missing, or of another kind.
         """
         return cls(
-            name=str(values["name"]),
-            tensor=str(values["tensor"]),
-            recipe=Recipe.from_dict(values["recipe"]),
-            activation=float(values["activation"]),
-            seed_activation=float(values["seed_activation"]),
+            name=checked(ANY_TEXT, values["name"], "name"),
+            tensor=checked(ANY_TEXT, values["tensor"], "tensor"),
+            recipe=_sound(Recipe.from_dict(values["recipe"])),
+            activation=checked(number(), values["activation"], "activation"),
+            seed_activation=checked(number(), values["seed_activation"], "seed_activation"),
             picture=read(values["picture"]),
         )
+
+
+def _sound(recipe: Recipe) -> Recipe:
+    """Look into what a recipe is made of, which it takes as it is: a damaged one is refused before it runs.
+
+    Raises:
+        ValueError: A part is of another kind than it may be.
+    """
+    if recipe.inputs is not None:
+        checked(mapping(either(str, ANY_TEXT, number())), recipe.inputs, "recipe.inputs")
+    terms = () if recipe.losses is None else recipe.losses.terms
+    if recipe.losses is not None and not terms:
+        message = "recipe.losses is empty"
+        raise ValueError(message)
+    parts: list[Any] = [recipe.parameterization, *(recipe.transforms or ()), *(loss for loss, _ in terms)]
+    for part in parts:
+        for item in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
+            reader = _PARTS.get(type(item.default))
+            if reader is not None:
+                checked(reader, getattr(part, item.name), f"recipe.{type(part).__name__}.{item.name}")
+    return recipe
+
+
+_PARTS: Mapping[type, Reader] = {bool: flag, int: number(), float: number(), str: ANY_TEXT}
+"""What the fields of a part may be, by the type of their default."""
 
 
 def named_units(model: Model, units: Units, recipe: Recipe) -> tuple[Unit, ...]:
@@ -138,33 +166,35 @@ def named_units(model: Model, units: Units, recipe: Recipe) -> tuple[Unit, ...]:
 def chosen_units(model: Model, tensors: Sequence[Statistics], recipe: Recipe) -> tuple[Unit, ...]:
     """Make pictures of the strongest classes on noise, and of a filter each of layers spread over the depth.
 
-    Units without a picture are passed over; where there is none with one, nothing is returned.
+    Units without a picture, or with one that is there already, are passed over; there may be none in the end.
 
     Args:
         model: The model.
         tensors: What its tensors answer to noise, in the order of computation.
         recipe: The settings.
     """
-    classes = _pictured(model, _strongest(model, tensors), recipe, _CLASSES)
-    taken = {unit.tensor for unit in classes} | {spec.name for spec in model.outputs}
-    layers: list[Unit] = []
+    units = _pictured(model, _strongest(model, tensors), recipe, _CLASSES, ())
+    taken = {unit.tensor for unit in units} | {spec.name for spec in model.outputs}
     for depth in _DEPTHS:
         nearest = [(name, filter) for name, filter in _around(tensors, depth) if name not in taken]
-        layers += _pictured(model, nearest[:_NEIGHBORS], recipe, 1)
-        taken |= {unit.tensor for unit in layers}
-    return (*classes, *layers)
+        units += _pictured(model, nearest[:_NEIGHBORS], recipe, 1, units)
+        taken |= {unit.tensor for unit in units}
+    return tuple(units)
 
 
-def _pictured(model: Model, units: Units, recipe: Recipe, most: int) -> list[Unit]:
-    """Make pictures until there are enough."""
+def _pictured(model: Model, units: Units, recipe: Recipe, most: int, before: Sequence[Unit]) -> list[Unit]:
+    """Make pictures until there are enough that are like no other one, nor like those before."""
     found: list[Unit] = []
     for node, filter in units:
         name = node if node is None else model.names.short_name(model.values[node])
         try:
-            found += named_units(model, [(name, filter)], recipe)
+            (unit,) = named_units(model, [(name, filter)], recipe)
         except OnnxvisError:
             # Dead, or out of the reach of gradients: another one stands for the model as well.
             continue
+        if any(likeness(unit.picture, other.picture) >= _SAME for other in (*before, *found)):
+            continue
+        found.append(unit)
         if len(found) == most:
             break
     return found
@@ -182,12 +212,20 @@ def _strongest(model: Model, tensors: Sequence[Statistics]) -> Units:
 
 
 def _around(tensors: Sequence[Statistics], depth: float) -> Iterator[tuple[str, int]]:
-    """Yield layers with their strongest filters, the nearest to a depth in [0, 1] first."""
-    filtered = [item for item in tensors if len(item.channels) > 1 and item.std > 0]
+    """Yield layers with their strongest filters, the nearest to a depth in [0, 1] first; of copies only one."""
+    filtered = _distinct(item for item in tensors if len(item.channels) > 1 and item.std > 0)
     lasting = [item for item in filtered if item.op_type in _LASTING]
     listed = lasting if len(lasting) >= len(_DEPTHS) else filtered
     for item in sorted(listed, key=lambda item: abs(listed.index(item) - depth * (len(listed) - 1))):
         yield item.tensor, int(np.argmax(item.channels))
+
+
+def _distinct(tensors: Iterable[Statistics]) -> list[Statistics]:
+    """Leave out what answers exactly as another one: identities, and what only moves the axes."""
+    found: dict[tuple[Any, ...], Statistics] = {}
+    for item in tensors:
+        found.setdefault((item.dims, item.mean, item.std, item.min, item.max, item.channels), item)
+    return list(found.values())
 
 
 def fingerprint(part: Part) -> Image.Image:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from onnxvis.config import CHECKS
+from onnxvis.globs import absolute
 from onnxvis.outcomes import CheckReport, FailOn, ModelReport, Outcome, Status, is_good
-from onnxvis.summaries import concerns, duration, headline, is_fine
+from onnxvis.summaries import concerns, duration, further, headline, is_fine
 
 _SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -28,7 +30,7 @@ _PROCESS = "The process of the check comes to its end, in time."
 
 
 def as_json(report: CheckReport) -> str:
-    """Return all that a report holds but its pictures, as JSON; numbers that are not finite become texts."""
+    """Return all that a report holds but its pictures, as JSON; numbers that are not finite become null."""
     return json.dumps(_finite(report.to_dict()), indent=2, allow_nan=False) + "\n"
 
 
@@ -95,7 +97,7 @@ def github(report: CheckReport) -> str:
 
 
 def _lines(outcome: Outcome) -> list[str]:
-    return [f"{detail.status}: {detail.text}" for detail in concerns(outcome)]
+    return [f"{detail.status}: {detail.text}" for detail in further(outcome)]
 
 
 def _level(status: Status, fail_on: FailOn) -> Literal["warning", "error"]:
@@ -104,7 +106,7 @@ def _level(status: Status, fail_on: FailOn) -> Literal["warning", "error"]:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
+        return None
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, list) else value
@@ -218,9 +220,18 @@ def _uri(model: str) -> str:
 
 
 def _relative(model: str) -> str:
-    """Return a model's path relative to the current folder where it is below it, with slashes."""
-    path, current = Path(model), Path.cwd()
-    return (path.relative_to(current) if path.is_relative_to(current) else path).as_posix()
+    """Return a model's path relative to the root of the repository where it is below it, with slashes."""
+    path, root = absolute(Path(model)), _root()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _root() -> Path:
+    """Return the folder that a platform names files relative to: a job may have gone to one below it."""
+    current = Path.cwd()
+    given = os.environ.get("GITHUB_WORKSPACE")
+    if given and current.is_relative_to(absolute(Path(given))):
+        return absolute(Path(given))
+    return next((folder for folder in (current, *current.parents) if (folder / ".git").exists()), current)
 
 
 def _command(name: str, text: str, **properties: str) -> str:

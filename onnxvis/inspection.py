@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,7 @@ class _Placed:
     probes: tuple[Probe, ...]
     first: Arrays = field(repr=False)
     notes: tuple[str, ...]
+    seconds: float
 
 
 class Inspection:
@@ -122,6 +124,7 @@ class Inspection:
         refused: OracleError | None = None
         for shapes, note in placements(self.model, self.settings, self._needed):
             probes = make_probes(self.model, self.settings, shapes)
+            started = time.perf_counter()
             try:
                 first = self.run(probes[0].feeds)
             except OracleError as error:
@@ -129,7 +132,8 @@ class Inspection:
                 if note is None:
                     raise
                 continue
-            return _Placed(shapes, probes, first, () if note is None else (note,))
+            seconds = time.perf_counter() - started
+            return _Placed(shapes, probes, first, () if note is None else (note,), seconds)
         message = (
             f"{self.model.name} leaves sizes open, and runs at none of those tried: give --size. At the first: "
             f"{'nothing was tried' if refused is None else refused.message}"
@@ -155,7 +159,10 @@ class Inspection:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, a sentence each."""
-        single = "Nothing can be varied: all inputs are held, or hold integers. --inputs in the settings changes them."
+        single = (
+            "Nothing can be varied, and one probe was fed: all inputs are held, or hold integers of which no range is "
+            "known. Arrays for them are given as `inputs` in onnxvis.toml."
+        )
         few = f"The tensors are large: {len(self.probes)} of {len(self._placed.probes)} probes were fed."
         is_single, is_short = len(self.probes) == 1, len(self.probes) < len(self._placed.probes)
         return (*self._placed.notes, *([single] if is_single else []), *([few] if is_short else []))
@@ -169,6 +176,11 @@ class Inspection:
     def is_large(self) -> bool:
         """Whether all tensors at one probe take so much memory that few probes have to do."""
         return _size(self._placed.first) > _LARGE_BYTES
+
+    @property
+    def run_seconds(self) -> float:
+        """How long one run of the reference takes."""
+        return self._placed.seconds
 
     @functools.cached_property
     def sized(self) -> Model:
@@ -196,7 +208,7 @@ class Inspection:
         """What is drawn anew in every run, and all that is computed from it."""
         found: set[ir.Value] = set()
         for node in self.model.ir.graph:
-            if node.op_type in _DRAWN or not found.isdisjoint(read_values(node)):
+            if _draws(node) or not found.isdisjoint(read_values(node)):
                 found.update(node.outputs)
         return found
 
@@ -249,6 +261,18 @@ class Inspection:
         return tensor if value is None else self.model.names.short_name(value)
 
 
+def _draws(node: ir.Node) -> bool:
+    """Tell whether a node, or one in its subgraphs, draws random numbers."""
+    inner = (graph for attribute in node.attributes.values() for graph in _graphs(attribute))
+    return node.op_type in _DRAWN or any(_draws(each) for graph in inner for each in graph)
+
+
+def _graphs(attribute: ir.Attr) -> Sequence[ir.Graph]:
+    if attribute.type == ir.AttributeType.GRAPH:
+        return [attribute.as_graph()]
+    return attribute.as_graphs() if attribute.type == ir.AttributeType.GRAPHS else []
+
+
 def _size(arrays: Arrays) -> int:
     return sum(array.nbytes for array in arrays.values())
 
@@ -273,7 +297,7 @@ def _figures(array: Array, first: Array, axis: int | None) -> Seen:
 
 
 def _most(values: Array) -> float:
-    return float(max(values, key=abs, default=0.0))
+    return float(max(values[np.isfinite(values)], key=abs, default=0.0))
 
 
 def _moved(array: Array, first: Array, scale: float) -> float:

@@ -51,10 +51,10 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: bool = Fa
 
 
 def whole(least: int) -> Reader:
-    """Return a reader of whole numbers from `least` on, as far as 64 bits hold them."""
+    """Return a reader of whole numbers from `least` on, as far as 64 bits hold them; 1.0 is one too, as in JSON."""
 
     def read(value: Any, where: str, problems: list[str]) -> Any:
-        found = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else None
+        found = _integer(value)
         if found is not None and least <= found < _INT64_END:
             return found
         problems.append(refused(value, where, f"a whole number from {least} on"))
@@ -81,6 +81,10 @@ def text(allowed: str, pattern: str = r"(?s).+") -> Reader:
         return value
 
     return read
+
+
+ANY_TEXT = text("a text", r"(?s).*")
+"""Reads texts, also the empty one."""
 
 
 def choice(*choices: str) -> Reader:
@@ -146,6 +150,30 @@ def mapping(item: Reader | Mapping[str, Reader]) -> Reader:
 def either(first: type, reader: Reader, other: Reader) -> Reader:
     """Return a reader that leaves values of a type to one reader and all others to another."""
     return lambda value, where, problems: (reader if isinstance(value, first) else other)(value, where, problems)
+
+
+def anything(value: Any, _where: str, _problems: list[str]) -> Any:
+    """Read a value that is looked at elsewhere."""
+    return value
+
+
+def checked(reader: Reader, value: Any, where: str) -> Any:
+    """Read one value alone.
+
+    Raises:
+        ValueError: It is refused; all that is wrong with it is told.
+    """
+    problems: list[str] = []
+    found = reader(value, where, problems)
+    if problems:
+        raise ValueError("; ".join(problems))
+    return found
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (numbers.Integral, float)):
+        return None
+    return int(value) if isinstance(value, numbers.Integral) or value.is_integer() else None
 
 
 def _real(value: Any) -> float:

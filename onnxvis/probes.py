@@ -20,6 +20,7 @@ from onnxvis.config import CheckSettings
 from onnxvis.errors import InputError, SettingError, UnknownSizeError
 from onnxvis.image_input import ImageInput, find_image_input
 from onnxvis.images import Fourier
+from onnxvis.index_ranges import index_ranges
 from onnxvis.model import Model
 from onnxvis.seeds import held_values, seed_values
 from onnxvis.sizes import image_shapes, input_shapes, laid_out_shapes
@@ -138,7 +139,7 @@ def make_probes(model: Model, settings: CheckSettings, shapes: Shapes) -> tuple[
     images, others = image_inputs(model, settings, shapes)
     varied = (*images, *others)
     held, _ = held_values(model, settings.inputs or {}, shapes, varied)
-    maker = _Maker(images, others, {spec.name: spec.dtype for spec in model.inputs}, held)
+    maker = _Maker(images, others, {spec.name: spec.dtype for spec in model.inputs}, held, index_ranges(model))
     if not varied:
         return (Probe("the held inputs", held, "noise", essential=True),)
     return (*_noises(maker, settings.seed), *_edges(maker), *_photos(maker, settings.images))
@@ -147,7 +148,7 @@ def make_probes(model: Model, settings: CheckSettings, shapes: Shapes) -> tuple[
 def image_inputs(
     model: Model, settings: CheckSettings, shapes: Shapes
 ) -> tuple[dict[str, ImageInput], dict[str, tuple[int, ...]]]:
-    """Return the inputs that hold images of whatever kind, and the shapes of others that can be varied.
+    """Return the inputs that hold images of whatever kind, and the shapes of others that can be varied: of indices too.
 
     Args:
         model: The model.
@@ -162,6 +163,7 @@ def image_inputs(
     floats = [spec.name for spec in model.inputs if spec.is_float and spec.name in shapes.keys() - given.keys()]
     overrides = {key: getattr(settings, key) for key in ("range", "mean", "std", "bgr", "layout")}
     varied = {name: shapes[name] for name in floats}
+    indices = index_ranges(model)
     images: dict[str, ImageInput] = {}
     if any(varied.values()):
         first = find_image_input(model, varied, preset=settings.preprocess, overrides=overrides)
@@ -174,8 +176,7 @@ def image_inputs(
         spec.name: shapes[spec.name]
         for spec in model.inputs
         if spec.name in shapes.keys() - given.keys()
-        and spec.dtype == "UINT8"
-        and len(shapes[spec.name]) in _PICTURE_AXES
+        and ((spec.dtype == "UINT8" and len(shapes[spec.name]) in _PICTURE_AXES) or spec.name in indices)
     }
     return images, others
 
@@ -188,6 +189,7 @@ class _Maker:
     others: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
     held: Mapping[str, Array]
+    rows: Mapping[str, int]
 
     def of(self, images: Mapping[str, Tensor]) -> dict[str, Array]:
         """Return the feeds for (copies, C, *spatial) images, and values in [0, 1] of the other inputs."""
@@ -204,6 +206,10 @@ class _Maker:
         return {name: (item.copies, *item.image_shape) for name, item in self.images.items()} | dict(self.others)
 
     def _other(self, name: str, values: Array) -> Array:
+        if name in self.rows:
+            count = self.rows[name]
+            places: Array = np.minimum(values.astype(np.float64) * count, count - 1).astype(self.dtypes[name].lower())
+            return places
         if self.dtypes[name] == "UINT8":
             whole: Array = np.minimum(values * _BYTES, _BYTES - 1).astype(np.uint8)
             return whole

@@ -76,16 +76,15 @@ class ModelFile(pytest.File):
 
     def collect(self) -> Iterable[CheckItem]:
         """Yield a test for each check that the settings ask for."""
-        from onnxvis.config import CHECKS  # noqa: PLC0415 - only where there is an .onnx file
+        from onnxvis.config import chosen_checks  # noqa: PLC0415 - only where there is an .onnx file
         from onnxvis.errors import OnnxvisError  # noqa: PLC0415 - likewise
 
         try:
-            settings = self.settings
+            chosen = chosen_checks(self.settings)
         except OnnxvisError as error:
             raise self.CollectError(error.message) from None
-        for name in CHECKS:
-            if (not settings.only or name in settings.only) and name not in settings.skip:
-                yield CheckItem.from_parent(self, name=name)
+        for name in chosen:
+            yield CheckItem.from_parent(self, name=name)
 
     @cached_property
     def settings(self) -> CheckSettings:
@@ -172,8 +171,7 @@ def _is_good(outcome: Outcome, fail_on: Any) -> bool:
 
 
 def _lines(outcome: Outcome) -> list[str]:
-    """Return the text of an outcome, and each of its details that is not fine."""
-    from onnxvis.summaries import concerns  # noqa: PLC0415 - likewise
+    """Return the text of an outcome, and what its details say besides."""
+    from onnxvis.summaries import further  # noqa: PLC0415 - likewise
 
-    others = [detail for detail in concerns(outcome) if detail.text != outcome.text]
-    return [outcome.text, *(f"{detail.status}: {detail.text}" for detail in others)]
+    return [outcome.text, *(f"{detail.status}: {detail.text}" for detail in further(outcome))]

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from onnxvis.config import PREPROCESS as READERS
 from onnxvis.config import CheckSettings
 from onnxvis.errors import InputError, OnnxvisError, UnknownSizeError
 from onnxvis.image_input import ImageInput, find_image_input
 from onnxvis.images import Fourier, Pixel
+from onnxvis.kinds import ANY_TEXT, checked, several, whole
 from onnxvis.model import Model
 from onnxvis.oracle import Arrays
 from onnxvis.preprocess import FLAT
@@ -56,16 +58,21 @@ class RecordedInput:
         """Read what `dataclasses.asdict` gave, through JSON.
 
         Raises:
-            AttributeError, KeyError, TypeError, ValueError: Something is missing, or of another kind.
+            KeyError, TypeError, ValueError: Something is missing, or of another kind.
         """
-        image_shape = tuple(int(size) for size in values["image_shape"])
-        given = {name: values["preprocess"][name] for name in (PREPROCESS if image_shape else ())}
+        image_shape = checked(several(whole(1)), values["image_shape"], "image_shape")
+        fed = PREPROCESS if image_shape else ()
+        dtype = checked(ANY_TEXT, values["dtype"], "dtype")
+        shape = checked(several(whole(0)), values["shape"], "shape")
+        if bool(image_shape) != _is_drawn(dtype, shape):
+            message = f"image_shape is {list(image_shape)}, and cannot be that of {dtype} {list(shape)}"
+            raise ValueError(message)
         return cls(
-            name=str(values["name"]),
-            dtype=str(values["dtype"]),
-            shape=tuple(int(size) for size in values["shape"]),
+            name=checked(ANY_TEXT, values["name"], "name"),
+            dtype=dtype,
+            shape=shape,
             image_shape=image_shape,
-            preprocess={name: tuple(value) if isinstance(value, list) else value for name, value in given.items()},
+            preprocess={name: checked(READERS[name], values["preprocess"][name], name) for name in fed},
         )
 
 
@@ -118,12 +125,17 @@ def _recorded_input(
     overrides: Mapping[str, Any] | None,
 ) -> RecordedInput:
     bare = RecordedInput(spec.name, spec.dtype, shapes[spec.name])
-    if not spec.is_float or not shapes[spec.name]:
+    if not _is_drawn(spec.dtype, bare.shape):
         return bare
     item = find_image_input(model, shapes, wrt=spec.name, preset=preset, overrides=overrides)
     fed = item.preprocess
     preprocess = {name: getattr(fed, name) for name in PREPROCESS}
     return dataclasses.replace(bare, image_shape=item.image_shape, preprocess=preprocess)
+
+
+def _is_drawn(dtype: str, shape: tuple[int, ...]) -> bool:
+    """Whether noise can fill an input; others are held."""
+    return TensorSpec("", dtype, None).is_float and bool(shape)
 
 
 def feeds(

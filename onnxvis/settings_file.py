@@ -19,11 +19,28 @@ def candidates(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Yield the files that hold settings, the nearest first, up to the root of the repository."""
     for place in (folder, *folder.parents):
         for path in (place / _NAME, place / _PROJECT):
-            table = table_of(path) if path.is_file() else None
+            table = _found(path) if path.is_file() else None
             if table is not None:
                 yield path, table
         if (place / _REPOSITORY).exists():
             return
+
+
+def _found(path: Path) -> Mapping[str, Any] | None:
+    """Return what a file holds that nobody has named: a broken pyproject.toml of other programs is not ours to mend."""
+    try:
+        return table_of(path)
+    except SettingError:
+        if path.name == _PROJECT and not _mentions_us(path):
+            return None
+        raise
+
+
+def _mentions_us(path: Path) -> bool:
+    try:
+        return b"tool.onnxvis" in path.read_bytes()
+    except OSError:
+        return False
 
 
 def table_of(path: Path) -> Mapping[str, Any] | None:

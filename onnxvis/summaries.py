@@ -22,6 +22,12 @@ def concerns(outcome: Outcome) -> tuple[Detail, ...]:
     return tuple(detail for detail in outcome.details if detail.status in _CONCERNS)
 
 
+def further(outcome: Outcome) -> tuple[Detail, ...]:
+    """Return the details that are not fine, without the first where the outcome says the same."""
+    details = concerns(outcome)
+    return details[1:] if details and details[0].text == outcome.text else details
+
+
 def is_fine(status: Status) -> bool:
     """Whether a status is no reason to look: it passed, or there was nothing to check."""
     return status not in _CONCERNS

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from onnxvis.errors import InputError
 from onnxvis.graph import HANDING_ON, quantized_values, read_values
+from onnxvis.kinds import ANY_TEXT, Reader, checked, number, several, whole
 from onnxvis.model import Model
 from onnxvis.oracle import Arrays, Oracle
 
@@ -86,19 +87,28 @@ class Statistics:
         Raises:
             InputError: Something is missing, or of another kind.
         """
-        kinds = {"name": str, "tensor": str, "op_type": str}
-        lists = {"shape": int, "channels": float, "sources": str}
         try:
-            plain: dict[str, Any] = {
-                item.name: tuple(lists[item.name](entry) for entry in values[item.name])
-                if item.name in lists
-                else kinds.get(item.name, float)(values[item.name])
-                for item in dataclasses.fields(cls)
-            }
+            plain = {name: checked(reader, values[name], name) for name, reader in _READERS.items()}
         except (KeyError, TypeError, ValueError) as error:
-            message = f"The statistics of a tensor are damaged: {error!r}."
+            message = f"The statistics of a tensor are damaged: {_said(error)}."
             raise InputError(message) from error
         return cls(**plain)
+
+
+_READERS: Mapping[str, Reader] = {
+    **dict.fromkeys(("name", "tensor", "op_type"), ANY_TEXT),
+    "shape": several(whole(0)),
+    **dict.fromkeys(("mean", "min", "max"), number()),
+    **dict.fromkeys(("std", "step"), number(0)),
+    **dict.fromkeys(("zeros", "finite"), number(0, 1)),
+    "channels": several(number()),
+    "sources": several(ANY_TEXT),
+}
+"""What a file may say of a tensor, by the fields of `Statistics`."""
+
+
+def _said(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def statistics(model: Model, feeds: Sequence[Arrays], copies: int = 1) -> tuple[Statistics, ...]:

@@ -29,13 +29,15 @@ import torch
 
 from onnxvis.check import check
 from onnxvis.config import CheckSettings
-from onnxvis.crashes import crashed, late, raised
+from onnxvis.crashes import crashed, late, raised, unstarted, untried
 from onnxvis.outcomes import ModelReport
 
 Task = tuple[Path, CheckSettings]
 Work = Callable[[Path, CheckSettings], ModelReport]
 
 _STDOUT, _STDERR = 1, 2
+_STARTING = 120.0
+"""Seconds in which a process takes its model: it may have to import torch from a slow disk first."""
 
 
 def check_models(
@@ -105,6 +107,7 @@ class Workers:
         self._workers: list[_Worker] = []
         self._logs = tempfile.TemporaryDirectory(prefix="onnxvis-")
         self._started = 0
+        self._has_begun = False
 
     def __enter__(self) -> Self:
         return self
@@ -139,17 +142,25 @@ class Workers:
         try:
             while len(reports) < len(tasks):
                 self._hand_out(waiting, timeout)
-                for worker in self._stirring():
-                    index, report = worker.index, self._collect(worker, waiting)
-                    if report is not None:
-                        reports[index] = report
-                        if done is not None:
-                            done(report)
+                for index, report in self._news(waiting):
+                    reports[index] = report
+                    if done is not None:
+                        done(report)
         finally:
             # After Ctrl-C some are in the middle of a model that nobody waits for any more.
             for worker in [worker for worker in self._workers if worker.is_busy]:
                 self._end(worker)
         return tuple(reports[index] for index in range(len(tasks)))
+
+    def _news(self, waiting: deque[tuple[int, Task]]) -> Iterator[tuple[int, ModelReport]]:
+        """Yield the reports that are there by now; all that are left where no process starts."""
+        for worker in self._stirring():
+            index, report = worker.index, self._collect(worker, waiting)
+            if report is not None:
+                yield index, report
+            if report is not None and not self._has_begun:
+                yield from self._given_up(waiting, report.model)
+                return
 
     def _hand_out(self, waiting: deque[tuple[int, Task]], timeout: float | None) -> None:
         """Give each idle process a model, and start more of them while there are models left."""
@@ -158,13 +169,7 @@ class Workers:
             if not idle and len(self._workers) == self.count:
                 return
             worker = idle[0] if idle else self._start()
-            try:
-                worker.give(*waiting[0], timeout)
-            except OSError:
-                # It died over nothing, since its last report.
-                self._end(worker)
-                continue
-            waiting.popleft()
+            worker.give(*waiting.popleft(), timeout)
 
     def _stirring(self) -> list[_Worker]:
         """Wait until a process says something, dies, or runs out of time, and return all that do."""
@@ -174,18 +179,31 @@ class Workers:
         ready = wait(list(busy), left)
         return [worker for worker in busy.values() if worker.connection in ready or worker.is_late]
 
+    def _given_up(self, waiting: deque[tuple[int, Task]], first: str) -> list[tuple[int, ModelReport]]:
+        """Report all models that are left: no process starts, and another one would not either."""
+        for worker in [worker for worker in self._workers if worker.is_busy]:
+            waiting.append((worker.index, worker.task))
+            self._end(worker)
+        left = [(index, untried(path, first)) for index, (path, _) in waiting]
+        waiting.clear()
+        return left
+
     def _collect(self, worker: _Worker, waiting: deque[tuple[int, Task]]) -> ModelReport | None:
         """Take what a process has to say; None: no report yet."""
         path, _ = worker.task
         try:
             if not worker.connection.poll():
                 self._end(worker)
-                return late(path, worker.limit, worker.seconds)
+                if worker.has_begun:
+                    return late(path, worker.limit, worker.seconds)
+                return unstarted(path, None, worker.seconds)
             report: ModelReport | None = worker.connection.recv()
         except (EOFError, OSError):
             # It has closed the pipe, and so is about to end.
             worker.process.join()
             self._end(worker)
+            if not worker.is_used and not worker.has_begun:
+                return unstarted(path, worker.process.exitcode, worker.seconds)
             if not worker.is_used:
                 return crashed(path, worker.process.exitcode, worker.log, worker.seconds)
             # What an earlier model broke is not this one's fault: it is tried again in a new process.
@@ -193,6 +211,7 @@ class Workers:
             return None
         if report is None:
             worker.begin()
+            self._has_begun = True
         else:
             worker.is_busy, worker.is_used = False, True
         return report
@@ -233,7 +252,7 @@ class _Worker:
         self.process = process
         self.connection = connection
         self.log = log
-        self.is_busy = self.is_used = False
+        self.is_busy = self.is_used = self.has_begun = False
         self.index = 0
         self.task: Task = (Path(), CheckSettings())
         self.limit = self.deadline = math.inf
@@ -250,15 +269,18 @@ class _Worker:
         return time.monotonic() - self._began
 
     def give(self, index: int, task: Task, timeout: float | None) -> None:
-        """Hand a model over."""
-        self.connection.send(task)
-        self.is_busy, self.index, self.task = True, index, task
+        """Hand a model over; a process that has died meanwhile is found out when it is listened to."""
+        with contextlib.suppress(OSError):
+            self.connection.send(task)
+        self.is_busy, self.has_begun, self.index, self.task = True, False, index, task
         limit = task[1].timeout if timeout is None else timeout
         self.limit = math.inf if limit is None else limit
-        self._began, self.deadline = time.monotonic(), math.inf
+        self._began = time.monotonic()
+        self.deadline = self._began + _STARTING
 
     def begin(self) -> None:
         """Start the clock: what the process itself needed is not the model's time."""
+        self.has_begun = True
         self._began = time.monotonic()
         self.deadline = self._began + self.limit
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -8,8 +9,9 @@ from onnxvis import load
 from onnxvis.check import CHECKS, check
 from onnxvis.checks import REGISTRY
 from onnxvis.config import CheckSettings
+from onnxvis.errors import SettingError
 from onnxvis.outcomes import ModelReport, Outcome
-from tests.models import conv_net
+from tests.models import conv_net, parsed
 
 
 def statuses(report: ModelReport) -> dict[str, str]:
@@ -35,6 +37,26 @@ def test_the_registry_has_all_checks_but_the_baseline() -> None:
 def test_only_and_skip_choose_what_is_done() -> None:
     report = check(conv_net(), CheckSettings(only=("finite", "weights"), skip=("finite",)))
     assert list(statuses(report)) == ["weights"]
+
+
+def test_what_leaves_no_check_to_do_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"only = weights and skip = weights leave no check"):
+        check(conv_net(), CheckSettings(only=("weights",), skip=("weights",)))
+    with pytest.raises(SettingError, match=r"skip = load, .* leave no check"):
+        check(conv_net(), CheckSettings(skip=CHECKS))
+
+
+@pytest.mark.parametrize("wrong", [None, 3, ["a.onnx"]])
+def test_what_is_no_model_at_all_is_a_mistake_of_the_program(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="A model is a path"):
+        check(wrong)
+
+
+def test_open_sizes_are_given_where_checks_take_them() -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> net (float[N, K, H, W] x) => (float[N, K, H, W] y) { y = Abs (x) }'
+    (outcome,) = check(parsed(text), CheckSettings(only=("load",))).outcomes
+    assert "input-shapes in onnxvis.toml" in outcome.text
+    assert "in Python" not in outcome.text
 
 
 def test_a_file_that_does_not_load_fails_and_the_rest_is_skipped(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from onnxvis import check_cli, report
 from onnxvis.baseline import Baseline
-from onnxvis.config import CheckSettings
+from onnxvis.config import CheckSettings, chosen_checks
 from onnxvis.outcomes import Detail, ModelReport, Outcome, Status
 from onnxvis.workers import Workers
 from tests.test_workers import work
@@ -129,6 +129,26 @@ def test_every_option_goes_before_the_configuration(onnxvis: Command, checked: C
     )
 
 
+def test_what_is_asked_for_is_done_also_where_the_file_skips_it(onnxvis: Command, checked: Checked) -> None:
+    Path("onnxvis.toml").write_text('[check]\nskip = ["load", "finite"]', encoding="utf-8")
+    assert onnxvis("check", "a.onnx", "--only", "load").exit_code == 0
+    assert chosen_checks(checked.settings["a.onnx"]) == ("load",)
+    assert onnxvis("check", "a.onnx", "--only", "load", "--skip", "finite").exit_code == 0
+    assert chosen_checks(checked.settings["a.onnx"]) == ("load",)
+
+
+def test_no_check_at_all_is_a_wrong_use(onnxvis: Command) -> None:
+    Path("onnxvis.toml").write_text('[check]\nonly = ["load"]', encoding="utf-8")
+    done = onnxvis("check", "a.onnx", "--skip", "load")
+    assert done.exit_code == 2
+    assert "only = load and skip = load" in done.stderr
+
+
+def test_a_model_is_one_by_all_its_paths(onnxvis: Command, checked: Checked) -> None:
+    onnxvis("check", "a.onnx", Path("a.onnx").absolute(), "./nets/../a.onnx")
+    assert list(checked.settings) == ["a.onnx"]
+
+
 def test_what_is_not_given_stays_as_the_configuration_says(onnxvis: Command, checked: Checked) -> None:
     text = '[check]\nskip = ["load"]\n[check.models."a.onnx"]\nmax-dead = 0.25\nonly = ["finite"]\n'
     Path("onnxvis.toml").write_text(text, encoding="utf-8")
@@ -176,6 +196,7 @@ def test_the_exit_status_says_whether_all_is_good(
         (("a.onnx", "--junit", "a.onnx"), "Cannot write 'a.onnx': Let the name end in .xml."),
         (("a.onnx", "--html", "gone/report.html"), "there is no folder 'gone'"),
         (("a.onnx", "--json", "x.json", "--sarif", "./x.json"), "Two reports have one name"),
+        (("a.onnx", "--only", "load", "--skip", "load"), "only = load and skip = load leave no check to do"),
         (("a.onnx", "--json", "-", "--github"), "--json - and --github are both printed"),
     ],
 )
@@ -221,14 +242,37 @@ def test_github_is_told_after_the_table(onnxvis: Command, monkeypatch: pytest.Mo
     Path("summary.md").write_text("before\n", encoding="utf-8")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
     lines = onnxvis("check", "a.onnx", "fail.onnx", "--github").stdout.splitlines()
-    first = next(index for index, line in enumerate(lines) if line.startswith("::"))
-    assert first > 0
+    first = next(index for index, line in enumerate(lines) if line.startswith("::notice"))
+    assert first > 1
     assert all(line.startswith("::") for line in lines[first:])
     assert any(line.startswith("::error file=fail.onnx") for line in lines)
     before, heading, _, *table = Path("summary.md").read_text(encoding="utf-8").splitlines()
     assert before == "before"
     assert heading == "### onnxvis check: 2 models: 1 passes, 1 fails"
     assert table[2:4] == ["| a.onnx | pass |  |", "| fail.onnx | fail | dead-units: looked at |"]
+
+
+@pytest.mark.parametrize("words", [(), ("--quiet",)])
+def test_no_name_in_the_table_is_a_command_for_github(
+    onnxvis: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    evil = "::stop-commands::mine ::set-env name=PATH::x"
+
+    def answer(*_: Any, **__: Any) -> tuple[ModelReport, ...]:
+        outcome = Outcome("load", "fail", " ".join([evil] * 9), (Detail("fail", evil),))
+        return (ModelReport(evil, (outcome,), {"producer": evil}),)
+
+    monkeypatch.setattr(check_cli, "check_models", answer)
+    tokens = set()
+    for _ in range(2):
+        lines = onnxvis("check", "a.onnx", "--github", *words).stdout.splitlines()
+        token = lines[0].removeprefix("::stop-commands::")
+        end = lines.index(f"::{token}::")
+        assert any(line.startswith("::") for line in lines[1:end])
+        assert [line.split(" ")[0] for line in lines[end + 1 :]] == ["::notice", "::error"]
+        tokens.add(token)
+    assert len(tokens) == 2
+    assert min(map(len, tokens)) >= 32
 
 
 @pytest.mark.usefixtures("checked")

@@ -12,7 +12,8 @@ from rich.console import Console
 from onnxvis.check_table import lines, show
 from onnxvis.config import CHECKS
 from onnxvis.outcomes import CheckReport, Detail, ModelReport, Outcome, Status
-from tests.test_formats import REPORTS, is_concern
+from onnxvis.summaries import further
+from tests.test_formats import REPORTS
 
 GOOD = ModelReport(
     "models/good.onnx", (Outcome("load", "pass", "a model", seconds=0.1), Outcome("policy", "skip", "none"))
@@ -62,6 +63,13 @@ def test_of_one_model_each_check_is_a_line_with_its_details_below() -> None:
     assert below.startswith(" " * 11)
     assert "nothing to say" not in text
     assert rows[-1] == "1 model fails (13.0 s)"
+
+
+def test_a_text_is_not_told_twice() -> None:
+    outcome = Outcome("weights", "fail", "NaN in w", (Detail("fail", "NaN in w"),))
+    report = CheckReport((ModelReport("m.onnx", (outcome,)),))
+    assert printed(report).count("NaN in w") == 1
+    assert printed(report, quiet=True).count("NaN in w") == 1
 
 
 def test_of_several_models_each_is_a_line_and_the_bad_ones_follow_in_full() -> None:
@@ -123,8 +131,8 @@ def test_every_status_is_a_word_and_only_words_are_too_wide(quiet: bool, report:
         counts: dict[Status, int] = dict.fromkeys(get_args(Status), 0)
         for outcome in report.models[0].outcomes:
             counts[outcome.status] += 1
-            for detail in outcome.details:
-                counts[detail.status] += is_concern(detail.status)
+            for detail in further(outcome):
+                counts[detail.status] += 1
         assert all(text.count(status) >= count for status, count in counts.items())
 
 

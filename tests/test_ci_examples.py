@@ -109,6 +109,14 @@ def test_the_github_example_checks_a_model(project: Path) -> None:
         assert (project / name).stat().st_size > 100
 
 
+def test_the_action_leaves_no_report_of_an_earlier_run(project: Path) -> None:
+    (project / "onnxvis.sarif").write_text("old", encoding="utf-8")
+    done = run_action(project, models="nothing-*.onnx")
+    assert done.returncode == 2, done.stdout
+    assert not (project / "onnxvis.sarif").exists()
+    assert (project / "output.txt").read_text(encoding="utf-8") == ""
+
+
 def test_nothing_in_an_input_of_the_action_is_run(project: Path) -> None:
     evil = "$(touch pwned) `touch pwned` ;touch${IFS}pwned '\" *.onnx"
     done = run_action(project, models=evil, config=evil)

@@ -155,17 +155,21 @@ def test_the_schema_is_one() -> None:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_schema_has_exactly_the_settings(section: str) -> None:
     properties = SCHEMA["properties"][section]["properties"]
-    assert set(properties) - OF_THE_RUN == names(SECTIONS[section])
+    spelled = {key.replace("_", "-") for key in properties}
+    assert spelled - OF_THE_RUN == names(SECTIONS[section])
+    assert {key.replace("-", "_") for key in spelled} <= set(properties)
     if section == "check":
-        assert set(properties) & OF_THE_RUN == OF_THE_RUN & names(Config)
+        assert spelled & OF_THE_RUN == OF_THE_RUN & names(Config)
         of_models = properties["models"]["additionalProperties"]["properties"]
-        assert set(of_models) == names(CheckSettings) - {"fail-on"}
+        assert {key.replace("_", "-") for key in of_models} == names(CheckSettings) - {"fail-on"}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_schema_describes_every_setting_and_has_its_default(section: str) -> None:
     defaults = {**Config().__dict__, **SECTIONS[section]().__dict__, "models": {}}
     for key, schema in SCHEMA["properties"][section]["properties"].items():
+        if "_" in key:
+            continue
         assert schema["description"].endswith(".")
         default = defaults[key.replace("-", "_")]
         assert schema.get("default") == (list(default) if isinstance(default, tuple) else default)
@@ -197,9 +201,10 @@ def test_bad_settings_are_refused_by_the_schema_and_by_the_program(
 LEAVES = st.one_of(
     st.booleans(),
     st.integers(-2, 300),
-    # JSON does not tell 1.0 from 1, and TOML does
-    st.floats(-2, 300).filter(lambda value: not value.is_integer()),
-    st.sampled_from(["", "a", "tf", "NHWC", "NN", ">=3", "load", "warn", "permutation", "Ünï\x7f\n"]),
+    st.floats(-2, 300) | st.sampled_from([1.0, float("nan"), float("inf"), -float("inf"), 2.0**63, 10**400]),
+    st.sampled_from(
+        ["", "a", "NCHW\n", ">=3\n", ">=\u0663", "tf", "NHWC", "NN", ">=3", "load", "warn", "permutation", "Ünï\x7f\n"]
+    ),
 )
 KEYS = st.sampled_from(["x", "float32", "gradients", "preset", "mean", "std", "layout", "seed", "only", "fail-on"])
 VALUES = st.recursive(
@@ -217,6 +222,13 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 @given(documents())
 @example({})
 @example({"check": 1})
+@example({"check": {"fail_on": "warn", "max_dead": 0.25, "jobs": 1.0, "size": [8.0]}, "diff": {"preprocess_a": {}}})
+@example({"check": {"fail_on": "warn", "fail-on": "warn"}})
+@example({"check": {"layout": "NCHW\n"}})
+@example({"check": {"timeout": float("inf")}})
+@example({"check": {"max-dead": float("nan")}})
+@example({"diff": {"min-cosine": float("nan")}})
+@example({"check": {"mean": float("nan")}})
 def test_the_schema_and_the_program_refuse_the_same(document: dict[str, Any]) -> None:
     refused = False
     try:
@@ -248,7 +260,8 @@ def test_the_documented_example_is_good() -> None:
 
 def test_every_setting_is_documented() -> None:
     page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
-    keys = [key for section in SECTIONS for key in SCHEMA["properties"][section]["properties"] if key != "models"]
+    every = [key for section in SECTIONS for key in SCHEMA["properties"][section]["properties"]]
+    keys = [key for key in every if key != "models" and "_" not in key]
     assert [key for key in keys if f"| `{key}` |" not in page] == []
     assert [name for name in CHECKS if f"| `{name}` |" not in page] == []
     for kind in SECTIONS.values():
@@ -372,6 +385,34 @@ def test_the_nearest_file_is_found_up_to_the_root_of_the_repository(
     assert Config.of().check.seed == 4
     written(inner, {})
     assert Config.of() == Config(path=inner / "onnxvis.toml")
+
+
+@pytest.mark.parametrize("content", [b"[tool.other\n", b"\xff\xfe", b"[project]\ndependencies = ['onnxvis'\n"])
+def test_a_broken_pyproject_of_other_programs_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "onnxvis.toml").write_text("[check]\nseed = 7\n", encoding="utf-8")
+    path = tmp_path / "below" / "pyproject.toml"
+    path.write_bytes(content)
+    monkeypatch.chdir(tmp_path / "below")
+    assert Config.of().check.seed == 7
+    with pytest.raises(SettingError, match="cannot be read"):
+        Config.of(path)
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "onnxvis.toml"])
+def test_a_broken_file_of_ours_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / name).write_text("[tool.onnxvis.check\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingError, match="cannot be read"):
+        Config.of()
+
+
+def test_whole_floats_are_whole_numbers() -> None:
+    settings = CheckSettings(seed=7.0, size=(8.0, 9))  # type: ignore[arg-type] # as TOML may hold them
+    assert (settings.seed, settings.size) == (7, (8, 9))
+    assert {type(size) for size in settings.size or ()} == {int}
 
 
 @pytest.mark.parametrize("content", ["", "[tool.other]\n", "tool = 1\n"])

@@ -93,13 +93,13 @@ def test_json_is_strict_and_holds_the_report(report: CheckReport) -> None:
     assert texts == [detail.text for _, outcome in pairs(report) for detail in outcome.details]
 
 
-def test_json_has_no_pictures_and_writes_what_is_not_finite_as_text() -> None:
+def test_json_has_no_pictures_and_has_none_of_what_is_not_finite() -> None:
     detail = Detail(
         "fail", "x", figures={"a": float("nan"), "b": float("-inf"), "c": 1}, pictures=(Picture("p", b"p"),)
     )
     outcome = Outcome("finite", "fail", "x", (detail,))
     (read,) = json.loads(as_json(CheckReport((ModelReport("m", (outcome,)),))))["models"][0]["checks"][0]["details"]
-    assert read["figures"] == {"a": "nan", "b": "-inf", "c": 1}
+    assert read["figures"] == {"a": None, "b": None, "c": 1}
     assert "pictures" not in read
 
 
@@ -273,6 +273,31 @@ def test_a_model_below_the_current_folder_is_named_relative_to_it(
     assert uri(tmp_path.parent / "m n.onnx") == (tmp_path.parent / "m n.onnx").as_uri()
     assert unquote(uri(Path("c:d.onnx"))) == "c:d.onnx"
     assert "file=a/m.onnx," in github(CheckReport((ModelReport(str(tmp_path / "a" / "m.onnx"), (BROKEN,)),)))
+
+
+@pytest.mark.parametrize("how", ["workspace", "repository"])
+def test_a_model_is_named_relative_to_the_root_of_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    (tmp_path / "work" / "deep").mkdir(parents=True)
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+    if how == "workspace":
+        monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    else:
+        (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path / "work" / "deep")
+    for name in ("m.onnx", str(tmp_path / "work" / "deep" / "m.onnx"), "../deep/m.onnx"):
+        report = CheckReport((ModelReport(name, (BROKEN,)),))
+        run = json.loads(sarif(report))["runs"][0]
+        location = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
+        assert location == {"uri": "work/deep/m.onnx", "uriBaseId": "%SRCROOT%"}
+        assert "file=work/deep/m.onnx," in github(report)
+
+
+@pytest.mark.parametrize("write", [github, junit])
+def test_a_text_is_not_told_twice(write: Any) -> None:
+    outcome = Outcome("weights", "fail", "NaN in w", (Detail("fail", "NaN in w"),))
+    assert "fail: NaN in w" not in write(CheckReport((ModelReport("m.onnx", (outcome,)),)))
 
 
 def parsed_command(line: str) -> tuple[str, dict[str, str], str]:

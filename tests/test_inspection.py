@@ -169,3 +169,16 @@ def test_an_empty_tensor_has_no_extremes() -> None:
     empty = np.zeros((0, 4), np.float32)
     seen = _figures(empty, empty, 1)
     assert (seen.low.size, seen.moved) == (0, 0.0)
+
+
+def test_infinities_that_stay_do_not_hide_what_moves() -> None:
+    first, second = (np.array([[value, -np.inf]], np.float32) for value in (1, 2))
+    assert _figures(second, first, 1).moved == 0.5
+    assert _figures(first.copy(), first, 1).moved == 0
+
+
+def test_where_nothing_can_be_varied_a_note_says_so_and_what_helps() -> None:
+    inspection = inspected("g (int64[3] x) => (float[3] y) { y = Cast <to = 1> (x) }")
+    assert len(inspection.notes) == 1
+    assert "one probe" in inspection.notes[0]
+    assert "`inputs` in onnxvis.toml" in inspection.notes[0]

@@ -175,3 +175,15 @@ def test_a_model_whose_weights_are_inputs_feeds_none_of_them() -> None:
         w=np.ones((3, 2), np.float32),
     )
     assert set(make_probes(load(proto), CheckSettings(), {"x": (1, 3)})[0].feeds) == {"x"}
+
+
+def test_tokens_are_drawn_from_the_rows_of_their_table() -> None:
+    text = "g (int64[1, 400] x) => (float[1, 400, 2] y) { y = Gather(t, x) }"
+    model = load(parsed(f'<ir_version: 8, opset_import: ["": 17]> {text}', t=np.zeros((50, 2), np.float32)))
+    probes = make_probes(model, CheckSettings(), {"x": (1, 400)})
+    assert {probe.feeds["x"].dtype for probe in probes} == {np.dtype(np.int64)}
+    assert set(probes[0].feeds["x"].reshape(-1).tolist()) == set(range(50))
+    assert (named(probes, "lowest").feeds["x"] == 0).all()
+    assert (named(probes, "highest").feeds["x"] == 49).all()
+    held = make_probes(model, CheckSettings(inputs={"x": 3}), {"x": (1, 400)})
+    assert [probe.feeds["x"].max() for probe in held] == [3]

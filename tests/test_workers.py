@@ -255,6 +255,44 @@ def threads(_path: Path, _settings: CheckSettings) -> ModelReport:
     return ModelReport(str(torch.get_num_threads()), ())
 
 
+def stillborn(*_: Any) -> None:
+    """Die at once, or hang: what a process does that reads a script without a guard, or waits for a lock."""
+    if os.environ["ONNXVIS_TEST_START"] == "hang":
+        time.sleep(60)
+    os._exit(1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("start", "told"), [("die", "its process ended before"), ("hang", "its process hung for ")])
+def test_a_process_that_does_not_start_is_told_once_and_started_once(
+    monkeypatch: pytest.MonkeyPatch, start: str, told: str, count: int
+) -> None:
+    monkeypatch.setenv("ONNXVIS_TEST_START", start)
+    monkeypatch.setattr("onnxvis.workers._STARTING", 0.3)
+    monkeypatch.setattr("onnxvis.workers._serve", stillborn)
+    began = time.monotonic()
+    outcomes = checked("a", "b", "c", "d", count=count)
+    (first,) = (item for item in outcomes if item.text.startswith(told))
+    assert "__name__" in first.text
+    rest = {item.text for item in outcomes if item is not first}
+    assert rest <= {"not checked: no process starts here, see a", "not checked: no process starts here, see b"}
+    assert time.monotonic() - began < 3
+
+
+def test_a_script_without_a_guard_ends_with_what_to_do(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    call = "check_models(map(Path, 'abc'), lambda _: CheckSettings())"
+    script.write_text(
+        "from pathlib import Path\nfrom onnxvis.config import CheckSettings\nfrom onnxvis.workers import check_models\n"
+        f"for report in {call}:\n    print(report.outcomes[0].text)\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    first, *rest = done.stdout.splitlines()
+    assert "guard what calls onnxvis" in first
+    assert rest == ["not checked: no process starts here, see a"] * 2
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

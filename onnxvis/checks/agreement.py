@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from onnxvis.checks.alone import wrong_alone
 from onnxvis.checks.concluding import concluded, skipped
+from onnxvis.checks.weights import constants, contents
 from onnxvis.config import CheckSettings
-from onnxvis.graph import ancestors
+from onnxvis.graph import ancestors, read_values
 from onnxvis.inspection import Inspection
 from onnxvis.model import Model
 from onnxvis.outcomes import Detail, Outcome
@@ -43,7 +44,7 @@ def check_agreement(inspection: Inspection, settings: CheckSettings) -> Outcome:
     reports = {probe: _report(inspection, probe, tolerance) for probe in inspection.probes}
     errors = [item.max_rel_error for report, _ in reports.values() for item in report.comparisons]
     excused = {name for _, names in reports.values() for name in names}
-    details = [*_failures(reports), *left]
+    details = [*_failures(inspection.model, reports), *left]
     good = f"{len(lowered.names)} tensors on {len(reports)} probes, largest relative error {max(errors):.1e}"
     if excused:
         good += f"; {len(excused)} that amplify rounding were compared layer by layer"
@@ -117,7 +118,7 @@ def _without(report: Verification, excused: Sequence[Comparison]) -> Verificatio
     )
 
 
-def _failures(reports: Mapping[Probe, tuple[Verification, list[str]]]) -> Iterator[Detail]:
+def _failures(model: Model, reports: Mapping[Probe, tuple[Verification, list[str]]]) -> Iterator[Detail]:
     """Yield one detail for each layer that is the first to disagree on some probe."""
     found: dict[str, list[tuple[Probe, Verification]]] = {}
     for probe, (report, _) in reports.items():
@@ -126,6 +127,10 @@ def _failures(reports: Mapping[Probe, tuple[Verification, list[str]]]) -> Iterat
     for layer, several in found.items():
         probe, report = several[0]
         item = next((each for each in report.comparisons if each.name == layer), None)
+        if item is not None and _has_nan(model, item.tensor):
+            text = f"{layer!r} is not compared: a weight that it is computed from holds NaN, see weights"
+            yield Detail("skip", text, layer, item.tensor)
+            continue
         by = "a quantizer rounds otherwise"
         if item is not None and not item.max_rel_error <= report.tolerance:
             by = f"relative error {item.max_rel_error:.1e}, tolerance {report.tolerance:.0e}"
@@ -138,6 +143,12 @@ def _failures(reports: Mapping[Probe, tuple[Verification, list[str]]]) -> Iterat
         if item is not None:
             figures |= {"relative_error": item.max_rel_error, "absolute_error": item.max_abs_error}
         yield Detail("fail", text, layer, None if item is None else item.tensor, figures)
+
+
+def _has_nan(model: Model, tensor: str) -> bool:
+    """Tell whether a weight that a tensor is computed from holds NaN: what that makes is up to the library."""
+    read = {value for node in ancestors([model.values[tensor]]) for value in read_values(node)}
+    return any(contents(weight).nan for value, weight in constants(model.ir.graph) if value in read)
 
 
 def _left_out(name: str) -> Detail:

@@ -159,11 +159,30 @@ def _details(inspection: Inspection, units: Units, max_dead: float) -> Iterator[
         zeros = [filter for filter in units.dead if node is not None and _is_zero(node, filter)]
         yield Detail(status, _text(layer, units, zeros, probes), layer, units.tensor, figures)
     elif silent == 1 and units.count >= _CERTAIN_UNITS and node is not None and not _is_all_inherited(inspection, node):
-        text = f"all {units.count} units of {layer!r} are silent on all {probes} probes: the layer lets nothing through"
-        yield Detail("fail", text, layer, units.tensor, figures)
+        yield _all_silent(inspection, units, node, figures)
     elif silent >= max(max_dead, _MOSTLY) and node is not None and not _is_all_inherited(inspection, node):
         text = f"{len(units.silent)} of {units.count} units of {layer!r} are silent on all {probes} probes"
         yield Detail("warn", f"{text}: feed photos with --images, or look at its weights", layer, units.tensor, figures)
+
+
+def _all_silent(
+    inspection: Inspection, units: Units, node: ir.Node, figures: Mapping[str, float | int | str]
+) -> Detail:
+    layer, probes = inspection.layer(units.tensor), len(inspection.probes)
+    if _is_at_upper_bound(inspection, units.tensor, node):
+        text = f"{layer!r} is constant: all {units.count} units are at the upper bound on all {probes} probes"
+        return Detail("warn", text, layer, units.tensor, figures)
+    text = f"all {units.count} units of {layer!r} are silent on all {probes} probes: the layer lets nothing through"
+    return Detail("fail", text, layer, units.tensor, figures)
+
+
+def _is_at_upper_bound(inspection: Inspection, tensor: str, node: ir.Node) -> bool:
+    source = node.inputs[0]
+    given = None if source is None else extremes(inspection, str(source.name))
+    found = extremes(inspection, tensor)
+    if node.op_type != "Clip" or given is None or found is None or given[0].size != found[1].size:
+        return False
+    return bool((given[0] >= found[1]).all())
 
 
 def _is_all_inherited(inspection: Inspection, node: ir.Node) -> bool:

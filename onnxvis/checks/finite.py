@@ -23,11 +23,19 @@ _STEEP = frozenset({"Div", "Exp", "Log", "Pow", "Reciprocal", "Sqrt"})
 
 @dataclass(frozen=True)
 class _Origin:
-    """A tensor that is not finite although all that it is computed from is."""
+    """A tensor that is not finite although all that it is computed from is.
+
+    Attributes:
+        tensor: Its name.
+        nan: Whether it holds NaN.
+        rises: Whether it holds +Inf, which no mask does.
+        given: Whether a constant, or a logarithm of nothing, has its infinities.
+    """
 
     tensor: str
     nan: bool
-    masks: bool
+    rises: bool
+    given: bool
 
 
 def check_finite(inspection: Inspection, settings: CheckSettings) -> Outcome:  # noqa: ARG001 - as all checks
@@ -72,7 +80,7 @@ def _origins(inspection: Inspection, seen: Mapping[str, Seen]) -> Iterator[_Orig
         sources = _sources(inspection, name)
         # NaN that comes of infinities of a mask is new.
         if not_finite.isdisjoint(sources) or (figures.nan and nan.isdisjoint(sources) and _are_masks(sources, seen)):
-            yield _Origin(name, figures.nan, _is_mask(inspection, name, seen))
+            yield _Origin(name, figures.nan, figures.rises, _is_given(inspection, name, seen))
         not_finite.add(name)
         if figures.nan:
             nan.add(name)
@@ -87,7 +95,7 @@ def _are_masks(sources: list[str], seen: Mapping[str, Seen]) -> bool:
     return not any(seen[name].rises or seen[name].nan for name in sources if name in seen)
 
 
-def _is_mask(inspection: Inspection, name: str, seen: Mapping[str, Seen]) -> bool:
+def _is_given(inspection: Inspection, name: str, seen: Mapping[str, Seen]) -> bool:
     """Tell whether a node gets its infinities from a constant, or from what is not observed, or is a logarithm."""
     node = inspection.model.values[name].producer()
     if node is None or node.op_type in _TO_INFINITY:
@@ -126,8 +134,9 @@ def _severity(inspection: Inspection, origin: _Origin, where: list[tuple[Probe, 
     """Return how serious it is; None where it is as it should be."""
     reaches = any(reaches for _, reaches in where)
     on_edges = all(probe.kind == "edge" for probe, _ in where)
-    if origin.masks and not origin.nan:
-        return "warn" if reaches else None
+    if origin.given and not origin.nan:
+        # A mask holds -Inf alone.
+        return None if not reaches else "fail" if origin.rises else "warn"
     node = inspection.model.values[origin.tensor].producer()
     if not reaches and (origin.nan or (node is not None and node.op_type in _STEEP)):
         # 0 / 0 in a branch that is not taken, exp(x) in 1 / (1 + exp(x)).

@@ -12,7 +12,7 @@ from torch import fx
 
 from onnxvis.checks.agreement import precision_of
 from onnxvis.checks.concluding import concluded, skipped
-from onnxvis.checks.slopes import Slope, Slopes
+from onnxvis.checks.slopes import Slope, Slopes, is_slow
 from onnxvis.config import CheckSettings
 from onnxvis.inspection import Inspection
 from onnxvis.outcomes import Detail, Outcome
@@ -22,6 +22,7 @@ from onnxvis.quantizers import quantizers_of
 _TOLERANCE = 5e-2
 _SAMPLED = 9
 _SAMPLED_OF_LARGE = 4
+_SAMPLED_OF_SLOW = 2
 _NATURAL = "natural"
 _OTHER_STEPS = (3e-3, 3e-4, 3e-5)
 _OTHER_DIRECTIONS = 4
@@ -61,7 +62,8 @@ def check_gradients(inspection: Inspection, settings: CheckSettings) -> Outcome:
     if precision_of(inspection) in ("float16", "bfloat16"):
         return skipped("gradients", "the model computes in half precision, in which differences are all rounding")
     eligible = eligible_tensors(inspection)
-    known = [name for name in eligible.tensors if np.isfinite(inspection.reference(probe)[name]).all()]
+    center = inspection.reference(probe)
+    known = [name for name in eligible.tensors if np.isfinite(center[name]).all()]
     if not known:
         return skipped("gradients", f"no tensor has a gradient to compare: {_left_out(eligible)}")
     looks = Looks(inspection, probe, tuple(moved), tuple(known), settings.tolerances.get("gradients", _TOLERANCE))
@@ -122,6 +124,8 @@ def _concluded(inspection: Inspection, looks: Looks, names: Sequence[str], eligi
     good = f"{len(told)} tensors agree with differences, {how}"
     notes = [f"{len(names) - len(told)} too faint or too rough to tell"] if len(told) < len(names) else []
     notes += [f"left out: {_left_out(eligible)}"] if eligible.rounded + eligible.cut else []
+    if is_slow(inspection):
+        notes.append(f"one direction, as a run takes {inspection.run_seconds:.1f} s")
     return concluded("gradients", details, "; ".join([good, *notes]))
 
 
@@ -194,6 +198,7 @@ def sampled(inspection: Inspection, names: Sequence[str]) -> list[str]:
     """
     outputs = {str(value.name) for value in inspection.model.ir.graph.outputs}
     most = _SAMPLED_OF_LARGE if inspection.is_large else _SAMPLED
+    most = _SAMPLED_OF_SLOW if is_slow(inspection) else most
     count = min(len(names), max(most - len(outputs & set(names)), 2))
     evenly = {names[round(place)] for place in np.linspace(0, len(names) - 1, count)}
     return [name for name in names if name in evenly | outputs]

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import onnx_ir as ir
 
 from onnxvis.model import Model
 
-_REARRANGING = frozenset(
+REARRANGING = frozenset(
     {"Cast", "CastLike", "Concat", "DequantizeLinear", "Expand", "Flatten", "Identity", "QuantizeLinear", "Reshape"}
     | {"Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
 )
 """Operators behind which a weight is still the same weight."""
 
 
-def uses(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
-    """Yield the nodes that read a value, and at which input, looking through what only rearranges a constant.
+WHOLE = frozenset(
+    {"Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+)
+"""Operators behind which there is all of a weight, and nothing else."""
+
+
+def uses(value: ir.Value, through: Collection[str] = REARRANGING) -> Iterator[tuple[ir.Node, int]]:
+    """Yield the nodes that read a value, and at which input, looking through what only rearranges it.
 
     Args:
-        value: A weight, or a constant.
+        value: A weight, a constant or an input.
+        through: The operators that are looked through.
     """
     waiting, known = deque([value]), {value}
     while waiting:
         for use in waiting.popleft().uses():
             yield use.node, use.idx
-            news = [output for output in use.node.outputs if use.node.op_type in _REARRANGING and output not in known]
+            news = [output for output in use.node.outputs if use.node.op_type in through and output not in known]
             waiting.extend(news)
             known.update(news)
 

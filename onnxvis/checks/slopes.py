@@ -28,10 +28,21 @@ _REPEATS = 2
 _LAST_PLACES = 2e-7
 _ROUNDING = 4.0
 """How many standard deviations of rounding a difference may be off."""
+_SLOW_SECONDS = 0.5
+_STEPS_OF_SLOW = 2
 _EPSILON = 2.0**-24
 _SMALL = 0.1
 _STEADY = 0.1
 """Differences of two steps that are further apart, relative to the larger, are none of a derivative."""
+
+
+def is_slow(inspection: Inspection) -> bool:
+    """Whether the reference takes so long that few runs have to do.
+
+    Args:
+        inspection: The model.
+    """
+    return inspection.run_seconds > _SLOW_SECONDS
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,7 @@ class Slopes:
         moved: The names of the inputs along which directions lead; all are floats.
         tensors: The names of the tensors that may be asked for.
         steps: In units of each input's own spread: large ones cross kinks and bend, small ones drown in rounding.
-        directions: How many; half of them where tensors are large.
+        directions: How many; half of them where tensors are large, one where the reference is slow.
     """
 
     def __init__(
@@ -95,17 +106,19 @@ class Slopes:
         directions: int = 2,
     ) -> None:
         self.inspection = inspection
-        self.steps = tuple(steps)
+        slow = is_slow(inspection)
+        self.steps = tuple(steps)[: _STEPS_OF_SLOW if slow else None]
         self.probe = probe
         self.tensors = tuple(tensors)
         self._center: dict[str, Array] = {name: probe.feeds[name].astype(np.float64) for name in moved}
         self._spreads = {name: _spread(array) for name, array in self._center.items()}
         # Other steps, other directions.
         generator = np.random.default_rng((inspection.settings.seed, round(1 / self.steps[0])))
-        count = (directions + 1) // 2 if inspection.is_large else directions
+        count = 1 if slow else (directions + 1) // 2 if inspection.is_large else directions
         self._directions = [self._direction(generator) for _ in range(count)]
-        self._weights = generator.standard_normal(self._largest())
-        self._rounding = self._measured_rounding(generator)
+        center = inspection.reference(probe)
+        self._weights = generator.standard_normal(max((center[name].size for name in self.tensors), default=0))
+        self._rounding = self._measured_rounding(generator, center, 1 if slow else _REPEATS)
 
     def _direction(self, generator: np.random.Generator) -> dict[str, Array]:
         return {
@@ -113,15 +126,16 @@ class Slopes:
             for name, array in self._center.items()
         }
 
-    def _measured_rounding(self, generator: np.random.Generator) -> dict[str, float]:
+    def _measured_rounding(
+        self, generator: np.random.Generator, center: Mapping[str, Array], repeats: int
+    ) -> dict[str, float]:
         """See how far each sum moves when the inputs move in their last places."""
-        center = self._sums({})
-        moves = [_minus(self._sums(self._last_places(generator)), center) for _ in range(_REPEATS)]
-        reference = self.inspection.reference(self.probe)
+        sums = {name: self._sum(center[name]) for name in self.tensors}
+        moves = [_minus(self._sums(self._last_places(generator)), sums) for _ in range(repeats)]
         return {
             name: max(
-                float(np.sqrt(np.mean([move[name] ** 2 for move in moves]))),
-                self._least_rounding(name, reference[name]),
+                float(np.linalg.norm([move[name] for move in moves]) / np.sqrt(repeats)),
+                self._least_rounding(name, center[name]),
             )
             for name in self.tensors
         }
@@ -148,9 +162,9 @@ class Slopes:
         self, direction: Mapping[str, Array], gradients: Mapping[str, Array], pairs: Sequence[float], rounding: float
     ) -> Slope:
         found = sum(float(np.vdot(gradients[name], along)) for name, along in direction.items())
-        typical = sum((self._spreads[name] * float(np.linalg.norm(gradients[name]))) ** 2 for name in direction)
+        typical = np.linalg.norm([self._spreads[name] * np.linalg.norm(gradients[name]) for name in direction])
         noise = tuple(_ROUNDING * rounding / step for step in self.steps)
-        return Slope(found, tuple(pairs), float(np.sqrt(typical)), noise)
+        return Slope(found, tuple(pairs), float(typical), noise)
 
     @functools.cached_property
     def _differences(self) -> list[list[Mapping[str, float]]]:
@@ -177,10 +191,6 @@ class Slopes:
         """Return the rounding of a weighted sum whose terms are each right in their last place."""
         absolute = UNIT_ROUNDING if is_unit_scaled(self.inspection.model.values[name]) else 0.0
         return float(_EPSILON * np.linalg.norm(array) + absolute * np.sqrt(array.size))
-
-    def _largest(self) -> int:
-        first = self.inspection.reference(self.probe)
-        return max((first[name].size for name in self.tensors), default=0)
 
     def _gradients(self, tensor: str) -> dict[str, Array]:
         result = self._results[tensor]

@@ -10,8 +10,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxvis.checks.concluding import concluded
-from onnxvis.checks.readers import first_layer, uses
+from onnxvis.checks.readers import REARRANGING, WHOLE, first_layer, uses
 from onnxvis.config import CheckSettings
+from onnxvis.graph import computed_values, real_inputs
 from onnxvis.inspection import Inspection
 from onnxvis.model import Model
 from onnxvis.outcomes import Detail, Outcome
@@ -41,6 +42,9 @@ _SCALES: Mapping[str, tuple[int, ...]] = {
     "MatMulIntegerToFloat": (2, 3),
 }
 _CONCATENATED = "QLinearConcat"
+_TESTING = frozenset({"Equal", "IsNaN", "Pad", "Where"})
+"""Operators that NaN is written for as a mark, and not computed with."""
+_PRODUCTS = frozenset({"FusedGemm", "FusedMatMul", "Gemm", "MatMul"})
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,12 @@ def contents(tensor: ir.TensorProtocol) -> Contents:
 def _details(model: Model, value: ir.Value, tensor: ir.TensorProtocol) -> Iterator[Detail]:
     found = contents(tensor)
     reads = list(uses(value))
-    for status, problem in _problems(found, tensor, reads):
+    problems = [*_problems(found, tensor, reads)]
+    if found.low == found.high == 0 and _is_lost(model, value):
+        problems.append(
+            ("fail", f"holds {tensor.size} zeros and nothing else: the weights were lost, export the model again")
+        )
+    for status, problem in problems:
         layer = first_layer(model, value)
         where = "read by no layer" if layer is None else f"first read by {layer!r}"
         figures: dict[str, float | int | str] = {"nan": found.nan, "infinite": found.infinite, "size": tensor.size}
@@ -132,7 +141,12 @@ def _problems(
 ) -> Iterator[tuple[str, str]]:
     learned = [node for node, _ in reads if node.op_type in _LEARNED]
     if found.nan:
-        yield "fail", f"has {found.nan} NaN among {tensor.size} numbers: train or export the model again"
+        is_mark = _is_mark(reads)
+        remedy = "it is a mark as it seems, else export" if is_mark else "train or export"
+        yield (
+            "warn" if is_mark else "fail",
+            f"has {found.nan} NaN among {tensor.size} numbers: {remedy} the model again",
+        )
     if found.infinite and learned:
         half = tensor.dtype.itemsize < np.dtype(np.float32).itemsize
         cause = f": too large for {tensor.dtype.name.lower()}, keep it in float32" if half else ""
@@ -142,8 +156,25 @@ def _problems(
     if found.low <= 0 and any(_is_scale(node, place) for node, place in reads):
         worst = "fail" if found.low < 0 or tensor.size == 1 else "warn"
         yield worst, f"is a quantization scale and holds {found.low:g}: scales are above 0, quantize the model again"
-    if found.low == found.high == 0 and any(place in _WEIGHTS.get(node.op_type, ()) for node, place in reads):
-        yield "fail", f"holds {tensor.size} zeros and nothing else: the weights were lost, export the model again"
+
+
+def _is_mark(reads: list[tuple[ir.Node, int]]) -> bool:
+    """Tell whether a weight is read by tests alone, behind what rearranges it."""
+    readers = [node for node, place in reads if node.op_type not in REARRANGING or _is_scale(node, place)]
+    return bool(readers) and all(node.op_type in _TESTING for node in readers)
+
+
+def _is_lost(model: Model, value: ir.Value) -> bool:
+    """Tell whether a weight of zeros is all that some layer has."""
+    reads = [(node, place) for node, place in uses(value, WHOLE) if place in _WEIGHTS.get(node.op_type, ())]
+    if not reads:
+        return False
+    steady = set(model.ir.graph.initializers.values()) | {output for node in model.ir.graph for output in node.outputs}
+    steady -= {*computed_values(model.ir.graph), *real_inputs(model.ir.graph)}
+    return any(
+        node.op_type not in _PRODUCTS or (len(node.inputs) > 1 and node.inputs[1 - place] not in steady)
+        for node, place in reads
+    )
 
 
 def _is_variance(node: ir.Node, place: int) -> bool:

@@ -19,6 +19,7 @@ from onnxvis.comparison.structure import Correspondence
 _EXACT = 1e-3
 _FEW = 0.34
 _LISTED = 5
+_NOTICEABLE = 0.02
 _FARTHEST = 32
 _RGB = 3
 _EXAMPLES = 2048
@@ -77,7 +78,12 @@ def _cause(known: Evidence, root: str, limit: float) -> Cause:
     region = _region(known.sides[0], root, set(known.pairs)), _region_of_second(known, pair)
     lost, added = _strangers(known, region)
     one, other = known.sides[0].producer(root), known.sides[1].producer(pair.second)
-    if root in known.correspondence.absorbed and one is not None:
+    beyond = _beyond(known, root, pair)
+    if beyond:
+        said = [f"{_called(known.sides[1], node)} is not in the first file" for node in beyond]
+        return Cause(beyond[0], one, tuple(said))
+    rounded = other is not None and other.op_type == "DequantizeLinear"
+    if root in known.correspondence.absorbed and one is not None and not rounded:
         # The second file has no such node: its tensor is that of the node before.
         return Cause(other, one, (f"{_called(known.sides[0], one)}{_behind(known, one)} has no counterpart",))
     settings, blamed = _told_differently(known, region, pair)
@@ -107,6 +113,17 @@ def _cause(known: Evidence, root: str, limit: float) -> Cause:
         *looks,
     )
     return Cause(other, one, tuple(dict.fromkeys(reasons)))
+
+
+def _beyond(known: Evidence, root: str, pair: TensorPair) -> list[ir.Node]:
+    """Return what the second file does to an output after it holds what the first file's output does."""
+    before = known.correspondence.replaced.get(root)
+    arrays = known.recordings[0].get(root), known.recordings[1].get(before or "")
+    if before is None or arrays[0] is None or arrays[1] is None or arrays[0].size != arrays[1].size:
+        return []
+    nodes = [node for node in _region(known.sides[1], pair.second, {before}) if not is_transparent(node)]
+    reached = before in {str(value.name) for node in nodes for value in node.inputs if value is not None}
+    return nodes if reached else []
 
 
 def _first_apart(
@@ -140,7 +157,12 @@ def _first_apart(
 
 
 def _is_sound(known: Evidence, first: str, second: str) -> bool:
-    """Whether a tensor of the second file is what its own node should make: then it is its reader that is wrong."""
+    """Whether a tensor of the second file is what its own node should make: then it is its reader that is wrong.
+
+    Under the name of the tensor that is wanted it is not: then the node has mixed up what it returns.
+    """
+    if first == second:
+        return False
     for name, pair in known.pairs.items():
         if pair.second == second and pair.agrees and name != first:
             return known.sides[0].model.values[name].index() == known.sides[1].model.values[second].index()
@@ -149,6 +171,9 @@ def _is_sound(known: Evidence, first: str, second: str) -> bool:
 
 def _are_apart(known: Evidence, first: str, second: str, limit: float) -> bool:
     """Whether two tensors differ, element by element."""
+    pair = known.pairs.get(first)
+    if pair is not None and pair.second == second and pair.agrees and pair.alignment is not None:
+        return not pair.alignment.is_identity
     arrays = known.recordings[0].get(first), known.recordings[1].get(second)
     if arrays[0] is None or arrays[1] is None:
         return False
@@ -188,7 +213,7 @@ def _strangers(
 ) -> tuple[list[ir.Node], list[ir.Node]]:
     """Return the nodes of each file's part, but for its last, that have no counterpart in the other file."""
     same = known.correspondence.same
-    matched = set(same), set(same.values())
+    matched = set(same), {*same.values(), *known.correspondence.replaced.values()}
     own = [
         [
             node
@@ -236,9 +261,9 @@ def _weights_of(nodes: tuple[ir.Node, ir.Node] | None, settings: Sequence[Settin
         return []
     said = next((text for text, turned in _turns(one) if _same(turned, other)), None)
     if said is None:
-        said = _factor(one, other) or _rows(one, other)
+        said = _factor(one, other) or _pruned(one, other) or _rows(one, other)
     rest = [str(setting) for setting in settings if setting.name != "weight"]
-    return [*([said] if said else []), *rest]
+    return [said or "it has other weights", *rest]
 
 
 def _weight(node: ir.Node) -> Array | None:
@@ -257,7 +282,8 @@ def _turns(weight: Array) -> Iterator[tuple[str, Array]]:
         yield "the kernel is flipped in width", weight[..., ::-1]
     yield "the weight's first two axes are swapped", np.swapaxes(weight, 0, 1)
     if weight.shape[1] >= _RGB:
-        yield "the input's channels are in the opposite order (RGB and BGR)", weight[:, ::-1]
+        colors = " (RGB and BGR)" if weight.shape[1] == _RGB else ""
+        yield f"the input's channels are in the opposite order{colors}", weight[:, ::-1]
     yield "the filters are in the opposite order", weight[::-1]
     if weight.ndim > _MATRIX:
         turned = np.moveaxis(weight.reshape(len(weight), weight.shape[1], -1), 1, 2)
@@ -272,7 +298,17 @@ def _same(one: Array, other: Array) -> bool:
 def _factor(one: Array, other: Array) -> str | None:
     size = float(np.sum(one * one))
     factor = float(np.sum(one * other)) / size if size else 0.0
-    return f"the weight is {factor:.3g} times as large" if factor and _same(factor * one, other) else None
+    told = abs(factor - 1) > _NOTICEABLE and factor != 0
+    return f"the weight is {factor:.3g} times as large" if told and _same(factor * one, other) else None
+
+
+def _pruned(one: Array, other: Array) -> str | None:
+    """Say how many weights have become zero, where the others are as they were."""
+    lost = (other == 0) & (one != 0)
+    if lost.mean() <= _NOTICEABLE or not _same(np.where(lost, 0, one), other) or len(np.flatnonzero(other)) == 0:
+        return None
+    rows = lost.reshape(len(lost), -1).any(axis=1)
+    return f"{lost.mean():.0%} of the weights are zero here alone" if rows.mean() > _FEW else None
 
 
 def _rows(one: Array, other: Array) -> str | None:
@@ -332,7 +368,8 @@ def _constant_factor(one: Array, other: Array, limit: float) -> str | None:
     size = float(np.sum(one * one))
     factor = float(np.sum(one * other)) / size if size else 0.0
     near = np.abs(factor * one - other).max() <= max(limit, _EXACT) * np.abs(other).max()
-    return f"its values are {factor:.3g} times as large" if near and factor else None
+    told = near and factor != 0 and abs(factor - 1) > _NOTICEABLE
+    return f"its values are {factor:.3g} times as large" if told else None
 
 
 def _own_factors(one: Array, other: Array, limit: float) -> str | None:

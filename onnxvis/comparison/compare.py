@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from onnxvis.comparison.amplified import without_amplified
+from onnxvis.comparison.axes import errors
 from onnxvis.comparison.feeds import USUAL, Feeds, Pairing, held_arrays, pair_inputs, probes, related
 from onnxvis.comparison.operators import is_transparent, kind_of
 from onnxvis.comparison.pairs import Limits, TensorPair, compare_pairs, roots
@@ -91,12 +93,39 @@ def compare_models(first: Model, second: Model, request: Request) -> Comparison:
     sides = Side.of(first), Side.of(second)
     limits = request.limits or _limits(sides)
     feeds, recordings = _run(sides, limits, request)
-    pairing = feeds.pairing
-    known = dict(pairing.names)
+    found = _matched(sides, feeds, recordings, limits)
+    if limits.relative is None and len(feeds.first) > 1:
+        # What lies beyond the range that a quantizer was made for is cut off: that is no other network.
+        best = _most_alike(found)
+        recordings = (
+            {name: array[best : best + 1] for name, array in recordings[0].items()},
+            {name: array[best : best + 1] for name, array in recordings[1].items()},
+        )
+        found = _matched(sides, feeds, recordings, limits)
+    return found
+
+
+def _most_alike(compared: Comparison) -> int:
+    """Return the probe on which the outputs of two files are nearest to each other."""
+    sides, recordings = compared.sides, compared.recordings
+    pairs = [compared.pairs[name] for name in sides[0].outputs if name in compared.pairs]
+    totals = np.zeros(len(compared.feeds.first))
+    for pair in pairs:
+        if pair.alignment is not None:
+            one, other = pair.alignment(recordings[0][pair.first]), recordings[1][pair.second]
+            totals += [errors(one[row : row + 1], other[row : row + 1]).mean for row in range(len(totals))]
+    return int(np.argmin(totals))
+
+
+def _matched(
+    sides: tuple[Side, Side], feeds: Feeds, recordings: tuple[Recording, Recording], limits: Limits
+) -> Comparison:
+    known = dict(feeds.pairing.names)
     matches = match_responses(sides, recordings, limits.sharp)
     correspondence = extend(sides, {**known, **{name: match.tensor for name, match in matches.items()}})
     _pair_outputs(sides, correspondence)
-    pairs = compare_pairs(sides, recordings, matches, correspondence, limits)
+    compared = compare_pairs(sides, recordings, matches, correspondence, limits)
+    pairs = without_amplified(sides, recordings, compared, limits)
     decisive = [name for name, pair in pairs.items() if name in sides[0].decisive or _is_lost(pair, limits)]
     return Comparison(sides, feeds, limits, recordings, correspondence, pairs, roots(sides, pairs, decisive))
 

@@ -169,9 +169,13 @@ def _of_setting(compared: Comparison, suspect: Suspect) -> Iterator[Detail]:
 def _is_excused(compared: Comparison, suspect: Suspect, setting: Setting) -> bool:
     """Whether other weights are no difference: what they do is seen and within the limit, or they are of another input.
 
-    A node that reads an input which the other file wants otherwise makes up for that by its weights.
+    A node that reads an input which the other file wants otherwise makes up for that by its weights; and a quantized
+    bias is rounded as its input is.
     """
-    if setting.first and setting.second and suspect.fresh > _NOTICED:
+    quantized = compared.limits.relative is None
+    # The limit of quantized files is wide, and their weights can be compared themselves.
+    within = setting.name == "bias" if quantized else suspect.fresh > _NOTICED
+    if setting.first and setting.second and within:
         return True
     name = compared.feeds.pairing.names[0][0]
     return not compared.feeds.relation.is_plain and name in compared.sides[0].data_inputs(suspect.nodes[0])

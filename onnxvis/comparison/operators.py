@@ -111,6 +111,12 @@ def is_absorbed(node: ir.Node, inputs: int) -> bool:
     return inputs == 1 and (is_transparent(node) or node.op_type in _ABSORBED)
 
 
+def is_quantized(node: ir.Node) -> bool:
+    """Whether an operator computes with integers that stand for floats, or with weights that were such."""
+    named = ("DequantizeLinear", "MatMulNBits", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
+    return node.op_type in named or node.op_type.endswith("Integer") or node.op_type.startswith("QLinear")
+
+
 def output_scale(node: ir.Node) -> tuple[ir.Value | None, ir.Value | None] | None:
     """Return scale and zero point of the integers that a node makes; None: it quantizes nothing."""
     at = _OUTPUT_SCALES.get(node.op_type)

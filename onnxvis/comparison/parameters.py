@@ -37,7 +37,9 @@ _OPTIONAL = frozenset({"bias", "initial_c", "initial_h", "P", "sequence_lens"})
 _BOUNDS = frozenset({"min", "max"})
 """Without one of them Clip has none."""
 _FLATTENING = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
-OF_AXES = frozenset({"axes", "axis", "batch_axis", "k", "perm", "repeats", "shape", "split", "starts", "ends", "steps"})
+OF_AXES = frozenset(
+    {"axes", "indices", "axis", "batch_axis", "k", "perm", "repeats", "shape", "split", "starts", "ends", "steps"}
+)
 """Where two files have other layouts, these differ rightly."""
 
 

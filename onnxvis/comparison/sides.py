@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx_ir as ir
 
-from onnxvis.comparison.operators import is_transparent, output_scale
+from onnxvis.comparison.operators import is_quantized, is_transparent, output_scale
 from onnxvis.graph import HANDING_ON, computed_values, inputs_of, read_values
 from onnxvis.model import Model
 from onnxvis.oracle import Oracle
@@ -89,7 +89,7 @@ class Side:
     def precision(self) -> Precision:
         """The coarsest numbers that the file computes with."""
         types = {spec.dtype for spec in self.model.tensors.values()}
-        if self.scales or any(node.op_type.endswith("Integer") for node in self.model.ir.graph):
+        if self.scales or any(is_quantized(node) for node in self.model.ir.graph):
             return "quantized"
         return "half" if types & {"FLOAT16", "BFLOAT16"} else "float"
 

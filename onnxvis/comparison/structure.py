@@ -28,16 +28,21 @@ class Correspondence:
     Attributes:
         same: Tensors of the second file by those of the first that do the same thing to the same tensors, in order.
         absorbed: The same for tensors whose node the second file has not: where it stands instead.
+        replaced: What outputs would correspond to, if they did not go by their names.
     """
 
     same: dict[str, str] = field(default_factory=dict)
     absorbed: dict[str, str] = field(default_factory=dict)
+    replaced: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, tensor: str) -> str | None:
         return self.same.get(tensor, self.absorbed.get(tensor))
 
     def pair(self, first: str, second: str) -> None:
         """Say that two tensors are to be the same."""
+        before = self[first]
+        if before not in (None, second):
+            self.replaced[first] = str(before)
         self.absorbed.pop(first, None)
         self.same[first] = second
 

@@ -99,3 +99,54 @@ def test_a_quantized_model_is_compared_piece_by_piece() -> None:
 
 def test_a_model_without_floats_has_nothing_to_compare() -> None:
     assert outcome(inspected("g (int64[3] x) => (int64[3] y) { y = Neg(x) }")).status == "skip"
+
+
+@pytest.mark.parametrize("size", [224, 512])
+def test_a_long_running_sum_of_the_reference_is_no_disagreement(size: int) -> None:
+    text = f"""g (float[1, 3, {size}, {size}] x) => (float[1, 8, 1, 1] y)
+        {{ c = Conv <strides = [2, 2]> (x, w) r = Relu(c) y = GlobalAveragePool(r) }}"""
+    several = [inspected(text, w=drawn(8, 3, 3, 3, seed=seed)) for seed in range(3)]
+    assert [outcome(each).status for each in several] == ["pass"] * 3
+
+
+def test_a_wrong_mean_of_a_large_picture_is_named() -> None:
+    text = "g (float[1, 3, 512, 512] x) => (float[1, 3, 1, 1] y) { y = GlobalAveragePool(x) }"
+    inspection = inspected(text)
+    wrong = lower(
+        inspection.model, ["y"], replacements={"GlobalAveragePool": lambda x: x.sum((2, 3), keepdim=True) / (511 * 511)}
+    )
+    vars(inspection)["lowered"] = Lowered(wrong, ("y",), ())
+    assert outcome(inspection).status == "fail"
+
+
+def test_half_precision_may_overflow_where_the_file_says_so() -> None:
+    text = """g (float16[1, 4, 4] x) => (float16[1, 4, 4] y)
+        { s = MatMul(x, w) m = Add(s, k) p = Softmax <axis = -1> (m) y = MatMul(p, x) }"""
+    weights = {"w": (300 * drawn(4, 4)).astype(np.float16), "k": np.triu(np.full((4, 4), -65504, np.float16), 1)}
+    inspection = inspected(text, CheckSettings(range=(-1.0, 1.0)), **weights)
+    assert any(np.isinf(inspection.reference(probe)["m"]).any() for probe in inspection.probes)
+    assert outcome(inspection).status == "pass"
+
+
+def test_random_numbers_in_a_branch_are_left_out() -> None:
+    text = """g (float[1, 4] x) => (float[1, 4] y)
+        { s = ReduceMax <keepdims = 0> (x) k = Greater(s, low)
+          d = If (k) <then_branch = one () => (float[1, 4] a) { n = RandomNormalLike(x) a = Add(x, n) },
+                      else_branch = two () => (float[1, 4] b) { b = Identity(x) }> y = Relu(d) }"""
+    found = outcome(inspected(text, low=np.array(-9, np.float32)))
+    assert found.status == "pass"
+    assert {detail.layer for detail in found.details} == {None}
+    assert found.text.endswith("2 not compared")
+
+
+def test_what_nan_makes_is_no_bug_of_the_operator() -> None:
+    weights = {"w": drawn(1, 16, 4), "r": drawn(1, 16, 4)}
+    weights["w"][0, 0, 0] = np.nan
+    text = "g (float[3, 1, 4] x) => (float[3, 1, 1, 4] y) { y = LSTM <hidden_size = 4> (x, w, r) }"
+    inspection = inspected(text, **weights)
+    right = inspection.reference(inspection.probes[0])["y"]
+    wrong = lower(inspection.model, ["y"], replacements={"LSTM": lambda *_, **__: torch.zeros(right.shape)})
+    vars(inspection)["lowered"] = Lowered(wrong, ("y",), ())
+    found = outcome(inspection)
+    assert found.status == "pass"
+    assert "holds NaN, see weights" in found.details[0].text

@@ -26,7 +26,7 @@ def test_the_first_layer_that_is_not_finite_is_named(value: float) -> None:
     bias = np.zeros(6, np.float32)
     bias[2] = value
     found = outcome(of(conv_net(b2=bias)))
-    assert (found.status, found.layer) == ("fail" if np.isnan(value) else "warn", "conv2")
+    assert (found.status, found.layer) == ("fail", "conv2")
 
 
 def test_nan_that_a_layer_makes_of_finite_numbers_is_its_own() -> None:
@@ -78,3 +78,17 @@ def test_an_exponential_that_overflows_on_its_way_to_zero_is_no_failure() -> Non
     found = outcome(inspected(text, CheckSettings(range=(50.0, 200.0)), one=np.ones(1, np.float32)))
     assert found.status == "warn"
     assert "discarded later" in found.text
+
+
+def test_plus_infinity_is_no_mask_and_fails_where_it_reaches_an_output() -> None:
+    text = "g (float[1, 3] x) => (float[1, 3] y) { y = Add(x, m) }"
+    found = outcome(inspected(text, UNIT, m=np.array([[0, np.inf, 0]], np.float32)))
+    assert (found.status, found.layer) == ("fail", "y")
+
+
+def test_plus_infinity_that_a_minimum_discards_is_fine() -> None:
+    text = """g (float[1, 3] x, bool[1, 3] c) => (float[1] y)
+        { a = Where(c, m, x) y = ReduceMin <axes = [1], keepdims = 0> (a) }"""
+    weights = {"m": np.array([[np.inf, np.inf, -np.inf]], np.float32)[:, :2].repeat(2, 1)[:, :3]}
+    settings = CheckSettings(range=(0.0, 1.0), inputs={"c": 0})
+    assert outcome(inspected(text, settings, **weights)).status == "pass"

@@ -165,3 +165,29 @@ def test_a_slope_that_drowns_in_rounding_tells_nothing() -> None:
 @pytest.mark.parametrize("name", ["cls_mnist_cntk_opset8", "cls_cifar10_cnn_torch", "cls_mobilenetv2_050_128_st"])
 def test_real_models_raise_no_false_alarm(name: str, shared_models: Path) -> None:
     assert outcome(of(str(shared_models / f"{name}.onnx"))).status == "pass"
+
+
+def test_slopes_of_huge_numbers_do_not_overflow() -> None:
+    text = "g (double[1, 4] x) => (double[1, 4] y) { y = Mul(x, k) }"
+    assert outcome(inspected(text, k=np.array([1e200]))).status == "pass"
+
+
+def test_a_slow_reference_is_run_few_times_and_the_text_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def runs(inspection: Inspection) -> tuple[int, Outcome]:
+        inspection.probes  # noqa: B018 - makes the first run
+        count, run = [0], inspection.run
+
+        def counted(feeds: Any) -> Any:
+            count[0] += 1
+            return run(feeds)
+
+        vars(inspection)["run"] = counted
+        found = outcome(inspection)
+        return count[0], found
+
+    ordinary, text = runs(of(conv_net()))
+    assert "one direction" not in text.text
+    monkeypatch.setattr(Inspection, "run_seconds", 2.5)
+    few, text = runs(of(conv_net()))
+    assert (few < ordinary / 2, text.status) == (True, "pass")
+    assert text.text.endswith("one direction, as a run takes 2.5 s")

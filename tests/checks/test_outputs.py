@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from onnxvis.checks.outputs import check_outputs
 from onnxvis.config import CheckSettings
@@ -67,3 +68,57 @@ def test_an_output_that_holds_nothing_cannot_vary() -> None:
 
 def test_integers_alone_cannot_be_varied() -> None:
     assert outcome(inspected("g (int64[3] x) => (float[3] y) { y = Cast <to = 1> (x) }")).status == "skip"
+
+
+@pytest.mark.parametrize("last", ["y = Identity(a)", "y = LogSoftmax <axis = 1> (a)"])
+def test_infinities_that_stay_do_not_hide_that_the_rest_varies(last: str) -> None:
+    text = f"g (float[1, 3] x) => (float[1, 3] y) {{ a = Add(x, m) {last} }}"
+    assert outcome(inspected(text, UNIT, m=np.array([[0, -np.inf, 0]], np.float32))).status == "pass"
+
+
+def test_labels_that_are_the_same_on_all_noise_are_nothing_to_speak_of() -> None:
+    text = "g (float[1, 4] x) => (int64[1] y, float[1, 4] b) { b = Add(x, k) y = ArgMax <axis = 1, keepdims = 0> (b) }"
+    found = outcome(inspected(text, UNIT, k=np.array([0, 0, 9, 0], np.float32)))
+    assert (found.status, found.text) == ("pass", "the float output varies")
+
+
+def test_labels_of_a_network_that_is_constant_are_a_warning() -> None:
+    text = """g (float[1, 4] x) => (int64[1] y)
+        { a = Sub(x, k) b = Relu(a) y = ArgMax <axis = 1, keepdims = 0> (b) }"""
+    found = outcome(inspected(text, UNIT, k=np.full(4, 9, np.float32)))
+    assert (found.status, found.layer) == ("warn", "b")
+
+
+STEPS = [
+    "f = Greater(x, k) y = Cast <to = 1> (f)",
+    "f = Greater(x, k) y = Where(f, x, zero)",
+    "s = Sub(x, k) i = ArgMax <axis = 1> (b) y = OneHot <axis = 1> (i, depth, ends)",
+    "s = Sub(x, k) y = Sign(s)",
+]
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_floats_that_step_may_be_waiting_for_photos(steps: str) -> None:
+    weights: dict[str, np.ndarray] = {
+        "k": np.full(4, 9, np.float32),
+        "m": np.array([9, 0, 0, 0], np.float32),
+        "zero": np.zeros(1, np.float32),
+        "depth": np.array([4]),
+        "ends": np.array([0, 1], np.float32),
+    }
+    text = f"g (float[1, 4] x) => (float[N, M, K] y) {{ b = Add(x, m) {steps} }}"
+    found = outcome(inspected(text if "OneHot" in steps else text.replace("N, M, K", "1, 4"), UNIT, **weights))
+    assert found.status == "warn"
+    assert "give --images" in found.text
+
+
+def test_steps_behind_a_layer_that_is_constant_do_not_excuse_it() -> None:
+    text = "g (float[1, 4] x) => (float[1, 4] y) { a = Sub(x, k) b = Relu(a) f = Greater(b, k) y = Cast <to = 1> (f) }"
+    found = outcome(inspected(text, UNIT, k=np.full(4, 9, np.float32)))
+    assert (found.status, found.layer) == ("fail", "b")
+
+
+def test_tokens_are_varied_so_that_a_closed_layer_is_found() -> None:
+    text = "g (int64[1, 6] ids) => (float[1, 6, 4] y) { e = Gather(table, ids) a = Add(e, k) y = Relu(a) }"
+    assert outcome(inspected(text, table=drawn(30, 4), k=np.zeros(4, np.float32))).status == "pass"
+    assert outcome(inspected(text, table=drawn(30, 4), k=np.full(4, -1e3, np.float32))).status == "fail"

@@ -123,3 +123,30 @@ def test_contents_are_those_of_the_whole_however_large(dtype: type[np.floating])
     array[3], array[5], array[-1], array[-2] = np.nan, -np.inf, 7, -2
     found = contents(ir.tensor(array))
     assert (found.nan, found.infinite, found.low, found.high) == (1, 1, -2, 7)
+
+
+@pytest.mark.parametrize("joined", ["Concat <axis = 0> (x, w)", "Add(x, w)", "Pad(w, p)"])
+def test_zeros_that_are_only_a_part_of_what_a_layer_reads_are_not_lost(joined: str) -> None:
+    text = f"g (float[1, 4] x) => (float[N, 2] y) {{ k = {joined} y = MatMul(k, v) }}"
+    assert (
+        outcome(inspected(text, w=np.zeros((1, 4), np.float32), v=drawn(4, 2), p=np.zeros(4, np.int64))).status
+        == "pass"
+    )
+
+
+def test_zeros_that_meet_a_constant_are_not_lost() -> None:
+    text = "g (float[1, 2] x) => (float[1, 2] y) { k = MatMul(w, v) y = Add(x, k) }"
+    assert outcome(inspected(text, w=np.zeros((1, 4), np.float32), v=drawn(4, 2))).status == "pass"
+
+
+@pytest.mark.parametrize("through", ["Identity(w)", "Transpose(w)", "Reshape(w, s)", "Cast <to = 1> (w)"])
+def test_zeros_behind_what_rearranges_them_are_lost(through: str) -> None:
+    text = f"g (float[1, 4] x) => (float[1, 4] y) {{ k = {through} y = MatMul(x, k) }}"
+    assert outcome(inspected(text, w=np.zeros((4, 4), np.float32), s=np.array([4, 4]))).status == "fail"
+
+
+@pytest.mark.parametrize("readers", ["a = Where(c, w, x)", "k = Identity(w) a = Where(c, k, x)", "a = Pad(x, p, w)"])
+def test_nan_that_only_tests_read_is_a_mark(readers: str) -> None:
+    text = f"g (float[1, 4] x, bool[1, 4] c) => (bool[1, 4] y) {{ {readers} y = IsNaN(a) }}"
+    found = outcome(inspected(text, w=np.array(np.nan, np.float32), p=np.zeros(4, np.int64)))
+    assert (found.status, found.layer) == ("warn", "a")

@@ -90,7 +90,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, set[str]]] = {
     "another filter": ({"w2": lambda w: one_filter(w, -1)}, "c2", {"other weights", "some units"}),
     "another bias": ({"b2": lambda b: b * 0}, "c2", {"bias"}),
     "one bias": ({"b2": lambda b: one_filter(b, 5)}, "c2", {"some units"}),
-    "other weights": ({"w2": lambda w: drawn(*w.shape, seed=77)}, "c2", set()),
+    "other weights": ({"w2": lambda w: drawn(*w.shape, seed=77)}, "c2", {"other weights"}),
     "a matrix": ({"w3": lambda w: w[::-1]}, "y", {"reversed"}),
 }
 
