@@ -134,7 +134,7 @@ class Slopes:
         moves = [_minus(self._sums(self._last_places(generator)), sums) for _ in range(repeats)]
         return {
             name: max(
-                float(np.linalg.norm([move[name] for move in moves]) / np.sqrt(repeats)),
+                _norm([move[name] for move in moves]) / np.sqrt(repeats),
                 self._least_rounding(name, center[name]),
             )
             for name in self.tensors
@@ -162,9 +162,9 @@ class Slopes:
         self, direction: Mapping[str, Array], gradients: Mapping[str, Array], pairs: Sequence[float], rounding: float
     ) -> Slope:
         found = sum(float(np.vdot(gradients[name], along)) for name, along in direction.items())
-        typical = np.linalg.norm([self._spreads[name] * np.linalg.norm(gradients[name]) for name in direction])
+        typical = _norm([self._spreads[name] * _norm(gradients[name]) for name in direction])
         noise = tuple(_ROUNDING * rounding / step for step in self.steps)
-        return Slope(found, tuple(pairs), float(typical), noise)
+        return Slope(found, tuple(pairs), typical, noise)
 
     @functools.cached_property
     def _differences(self) -> list[list[Mapping[str, float]]]:
@@ -190,7 +190,7 @@ class Slopes:
     def _least_rounding(self, name: str, array: Array) -> float:
         """Return the rounding of a weighted sum whose terms are each right in their last place."""
         absolute = UNIT_ROUNDING if is_unit_scaled(self.inspection.model.values[name]) else 0.0
-        return float(_EPSILON * np.linalg.norm(array) + absolute * np.sqrt(array.size))
+        return float(_EPSILON * _norm(array) + absolute * np.sqrt(array.size))
 
     def _gradients(self, tensor: str) -> dict[str, Array]:
         result = self._results[tensor]
@@ -202,7 +202,9 @@ class Slopes:
 
     @functools.cached_property
     def _leaves(self) -> dict[str, Tensor]:
-        return {name: widened(as_tensor(self.probe.feeds[name])).requires_grad_() for name in self._center}
+        doubles = {spec.name for spec in self.inspection.model.inputs if spec.dtype == "DOUBLE"}
+        fed = {name: widened(as_tensor(self.probe.feeds[name])) for name in self._center}
+        return {name: (leaf.double() if name in doubles else leaf).requires_grad_() for name, leaf in fed.items()}
 
     @functools.cached_property
     def _results(self) -> dict[str, Tensor]:
@@ -215,6 +217,13 @@ class Slopes:
             results = lowered.network(*arguments)
         several = (results,) if isinstance(results, Tensor) else results
         return dict(zip(lowered.names, several, strict=True))
+
+
+def _norm(values: Array | Sequence[float]) -> float:
+    """Return the Euclidean norm, also of numbers whose squares are too large for any type."""
+    array = np.asarray(values)
+    largest = float(np.abs(array).max(initial=0))
+    return largest * float(np.linalg.norm(array / largest)) if 0 < largest < np.inf else largest
 
 
 def _spread(array: Array) -> float:

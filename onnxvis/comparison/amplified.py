@@ -28,7 +28,7 @@ def without_amplified(
 
     Only where one of the files is quantized: there inputs that agree are still apart.
     """
-    if limits.relative is not None:
+    if not limits.coarse:
         return dict(pairs)
     return {
         name: dataclasses.replace(pair, verdict="agrees")

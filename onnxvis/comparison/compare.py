@@ -24,12 +24,12 @@ from onnxvis.model import Model
 _LIMITS: Mapping[Precision, Limits] = {
     "float": Limits(1e-4),
     "half": Limits(2e-2),
-    "quantized": Limits(mean=0.3, cosine=0.95),
+    "quantized": Limits(mean=0.3, cosine=0.95, coarse=True),
 }
 """By the coarser of the two files."""
 _LOST = 0.8
 """Averages over many numbers, each of which is wrong, may still be right."""
-_BOTH_QUANTIZED = Limits(mean=0.1, cosine=0.99)
+_BOTH_QUANTIZED = Limits(mean=0.1, cosine=0.99, coarse=True)
 _COARSENESS: Sequence[Precision] = ("float", "half", "quantized")
 _FIRST, _BEYOND = 12, 2
 """So many tensors at the beginning of the files at most tell whether their inputs are related as is thought."""
@@ -94,7 +94,7 @@ def compare_models(first: Model, second: Model, request: Request) -> Comparison:
     limits = request.limits or _limits(sides)
     feeds, recordings = _run(sides, limits, request)
     found = _matched(sides, feeds, recordings, limits)
-    if limits.relative is None and len(feeds.first) > 1:
+    if limits.coarse and len(feeds.first) > 1:
         # What lies beyond the range that a quantizer was made for is cut off: that is no other network.
         best = _most_alike(found)
         recordings = (
@@ -132,7 +132,7 @@ def _matched(
 
 def _is_lost(pair: TensorPair, limits: Limits) -> bool:
     """Whether a tensor of a quantized file is so far off that no agreement of the outputs makes up for it."""
-    return limits.relative is None and pair.verdict == "differs" and not pair.cosine >= _LOST
+    return limits.coarse and pair.verdict == "differs" and not pair.cosine >= _LOST
 
 
 def _limits(sides: tuple[Side, Side]) -> Limits:

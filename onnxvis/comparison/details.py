@@ -172,7 +172,7 @@ def _is_excused(compared: Comparison, suspect: Suspect, setting: Setting) -> boo
     A node that reads an input which the other file wants otherwise makes up for that by its weights; and a quantized
     bias is rounded as its input is.
     """
-    quantized = compared.limits.relative is None
+    quantized = compared.limits.coarse
     # The limit of quantized files is wide, and their weights can be compared themselves.
     within = setting.name == "bias" if quantized else suspect.fresh > _NOTICED
     if setting.first and setting.second and within:

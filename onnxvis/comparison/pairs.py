@@ -29,11 +29,13 @@ class Limits:
         relative: The largest error, relative to the largest magnitude.
         mean: The root of the mean squared error, relative to that of the first tensor.
         cosine: The least cosine.
+        coarse: Whether it is one of quantized files, inside which tensors that agree are still apart.
     """
 
     relative: float | None = None
     mean: float | None = None
     cosine: float | None = None
+    coarse: bool = False
 
     def meets(self, found: Errors, angle: float) -> bool:
         """Whether two tensors agree."""

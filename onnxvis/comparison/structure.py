@@ -84,11 +84,8 @@ class _Search:
 
     def __init__(self, sides: tuple[Side, Side], taken: set[str]) -> None:
         self.sides = sides
-        self.free = [
-            node
-            for node in sides[1].model.ir.graph
-            if node.outputs and not any(value.name in taken for value in node.outputs)
-        ]
+        self.nodes = [node for node in sides[1].model.ir.graph if node.outputs]
+        self.free = [node for node in self.nodes if not any(value.name in taken for value in node.outputs)]
         self.known = taken
         self.behind = _behind(sides[1])
         self.signatures = [_signatures(side) for side in sides]
@@ -99,11 +96,16 @@ class _Search:
             wanted = likeness(node)
             fitting = [
                 other
-                for other in self.free
-                if likeness(other) == wanted and self._reads(other, sources) and not self._is_of_another(node, other)
+                for other in self.nodes
+                if likeness(other) == wanted
+                and self._reads(other, sources)
+                and _fit(_weight_shape(node), _weight_shape(other))
+                and not self._is_of_another(node, other)
             ]
             if fitting:
-                return self._take(max(fitting, key=lambda other: self._score(node, other)))
+                best = max(fitting, key=lambda other: self._score(node, other))
+                # What is another's counterpart is none of this one, even if the rest fits worse.
+                return self._take(best) if best in self.free else None
         return None
 
     def _is_of_another(self, node: ir.Node, other: ir.Node) -> bool:
@@ -155,7 +157,7 @@ class _Search:
             any(source in one for one in reached) for source in sources
         )
 
-    def _score(self, node: ir.Node, other: ir.Node) -> tuple[float, float]:
+    def _score(self, node: ir.Node, other: ir.Node) -> tuple[float, bool, float]:
         one, two = self.signatures[0].get(_key(node)), self.signatures[1].get(_key(other))
         shapes = [_weight_shape(item) for item in (node, other)]
         score = _LIKE_WEIGHTS * (one is not None and one == two)
@@ -164,8 +166,8 @@ class _Search:
             _attributes(node) == _attributes(other)
         )
         score += _LIKE_SHAPE * (_size(self.sides[0], node) == _size(self.sides[1], other))
-        # The nearest to its sources, then the first.
-        return score, -float(self.sides[1].position[_key(other)])
+        # Of equals one that is free, then the first.
+        return score, other in self.free, -float(self.sides[1].position[_key(other)])
 
 
 def _rectifies(node: ir.Node) -> bool:
@@ -220,6 +222,11 @@ def _signatures(side: Side) -> dict[str, Any]:
 def _weight_shape(node: ir.Node) -> tuple[int, ...]:
     arrays = [array for value in node.inputs if (array := constant(value)) is not None]
     return tuple(sorted(max(arrays, key=lambda array: array.size).shape)) if arrays else ()
+
+
+def _fit(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two weights may be the same; a node without any may have got one."""
+    return one == other or not one or not other
 
 
 def _attributes(node: ir.Node) -> dict[str, Any]:
