@@ -91,6 +91,13 @@ def cores() -> int:
     return 1 if count is None else count
 
 
+def _threads(count: int) -> int:
+    """Return how many threads each of some processes has: its share of the cores, and no more than the user allows."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    share = max(1, cores() // count)
+    return min(share, max(1, int(allowed))) if allowed.isdecimal() else share
+
+
 class Workers:
     """Processes that check models; a context manager that leaves none behind.
 
@@ -220,7 +227,7 @@ class Workers:
         self._started += 1
         log = Path(self._logs.name) / f"{self._started}.txt"
         ours, theirs = self._context.Pipe()
-        threads = max(1, cores() // self.count)
+        threads = _threads(self.count)
         arguments = (theirs, log, threads, self._work)
         process = self._context.Process(target=_serve, args=arguments, daemon=True)  # type: ignore[attr-defined] # each has it
         with _interrupts_held(), warnings.catch_warnings():

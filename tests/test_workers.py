@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from onnxvis import workers
 from onnxvis.config import CheckSettings
 from onnxvis.outcomes import ModelReport, Outcome
 from onnxvis.workers import Task, Work, Workers, check_models, cores, start_method
@@ -344,3 +345,12 @@ def _group(leader: int) -> list[int]:
         if int(fields[2]) == leader:
             found.append(int(folder.name))
     return found
+
+
+@pytest.mark.parametrize(("allowed", "threads"), [("1", 1), ("1000", 2), ("", 2), ("many", 2), ("0", 1)])
+def test_no_process_has_more_threads_than_the_user_allows(
+    allowed: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "cores", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+    assert workers._threads(2) == threads

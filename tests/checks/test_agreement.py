@@ -122,7 +122,10 @@ def test_a_wrong_mean_of_a_large_picture_is_named() -> None:
 def test_half_precision_may_overflow_where_the_file_says_so() -> None:
     text = """g (float16[1, 4, 4] x) => (float16[1, 4, 4] y)
         { s = MatMul(x, w) m = Add(s, k) p = Softmax <axis = -1> (m) y = MatMul(p, x) }"""
-    weights = {"w": (300 * drawn(4, 4)).astype(np.float16), "k": np.triu(np.full((4, 4), -65504, np.float16), 1)}
+    weights: dict[str, Any] = {
+        "w": (300 * drawn(4, 4)).astype(np.float16),
+        "k": np.triu(np.full((4, 4), -65504, np.float16), 1),
+    }
     inspection = inspected(text, CheckSettings(range=(-1.0, 1.0)), **weights)
     assert any(np.isinf(inspection.reference(probe)["m"]).any() for probe in inspection.probes)
     assert outcome(inspection).status == "pass"
@@ -140,7 +143,7 @@ def test_random_numbers_in_a_branch_are_left_out() -> None:
 
 
 def test_what_nan_makes_is_no_bug_of_the_operator() -> None:
-    weights = {"w": drawn(1, 16, 4), "r": drawn(1, 16, 4)}
+    weights: dict[str, Any] = {"w": drawn(1, 16, 4), "r": drawn(1, 16, 4)}
     weights["w"][0, 0, 0] = np.nan
     text = "g (float[3, 1, 4] x) => (float[3, 1, 1, 4] y) { y = LSTM <hidden_size = 4> (x, w, r) }"
     inspection = inspected(text, **weights)

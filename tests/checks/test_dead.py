@@ -110,7 +110,7 @@ def test_the_settings_are_those_of_the_call() -> None:
 
 def test_a_clip_at_its_upper_bound_is_constant_and_not_closed() -> None:
     text = "g (float[1, 4, 8, 8] x) => (float[1, 4, 8, 8] y) { a = Conv(x, w, k) c = Clip(a, low, high) y = Mul(x, c) }"
-    bounds = {"w": drawn(4, 4, 1, 1), "low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+    bounds: dict[str, Any] = {"w": drawn(4, 4, 1, 1), "low": np.array(0, np.float32), "high": np.array(6, np.float32)}
     found = outcome(inspected(text, **bounds, k=np.full(4, 99, np.float32)))
     assert (found.status, found.text) == (
         "warn",

@@ -87,8 +87,7 @@ def test_plus_infinity_is_no_mask_and_fails_where_it_reaches_an_output() -> None
 
 
 def test_plus_infinity_that_a_minimum_discards_is_fine() -> None:
-    text = """g (float[1, 3] x, bool[1, 3] c) => (float[1] y)
-        { a = Where(c, m, x) y = ReduceMin <axes = [1], keepdims = 0> (a) }"""
-    weights = {"m": np.array([[np.inf, np.inf, -np.inf]], np.float32)[:, :2].repeat(2, 1)[:, :3]}
-    settings = CheckSettings(range=(0.0, 1.0), inputs={"c": 0})
-    assert outcome(inspected(text, settings, **weights)).status == "pass"
+    text = "g (float[1, 3] x) => (float[1, 3] y) { c = Greater(x, half) a = Where(c, m, x) y = Min(a, half) }"
+    found = inspected(text, UNIT, m=np.array([np.inf], np.float32), half=np.array([0.5], np.float32))
+    assert found.seen(found.probes[0])["a"].rises
+    assert outcome(found).status == "pass"
