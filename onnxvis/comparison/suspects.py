@@ -39,11 +39,14 @@ def suspects(
         nodes = sides[0].producer(name), sides[1].producer(pair.second)
         if nodes[0] is None or nodes[1] is None or not _get_the_same(sides, nodes[0], nodes[1], correspondence):
             continue
-        same_axes = all(_has_the_same_axes(sides, item) for item in (pair, *sources(sides[0], pairs, name)))
+        before = list(sources(sides[0], pairs, name))
+        if any(item.verdict not in ("agrees", "permuted") for item in before):
+            # What gets other numbers may rightly make the same of them.
+            continue
+        same_axes = all(_has_the_same_axes(sides, item) for item in (pair, *before))
         found = differing(sides, (nodes[0], nodes[1]), same_axes=same_axes)
         if found:
-            before = max((item.errors.relative for item in sources(sides[0], pairs, name)), default=0.0)
-            fresh = max(pair.errors.relative - before, 0.0)
+            fresh = max(pair.errors.relative - max((item.errors.relative for item in before), default=0.0), 0.0)
             yield Suspect(pair, (nodes[0], nodes[1]), tuple(found), fresh)
 
 

@@ -156,3 +156,16 @@ def test_a_network_without_any_change_has_no_suspects_at_another_layout_of_a_mat
     found = diff(net(NET, **weights), second)
     assert found.ok
     assert [detail.text for detail in found.details] == []
+
+
+def test_weights_that_make_up_for_those_before_them_are_no_difference() -> None:
+    """A rectifier hands a scale on: what one layer is multiplied by, the next may be divided by."""
+    text = """g (float[1, 8] x) => (float[1, 4] y) {
+        h = MatMul (x, v)
+        r = Relu (h)
+        y = MatMul (r, w)
+    }"""
+    generator = np.random.default_rng(3)
+    first, second = (generator.standard_normal(shape).astype(np.float32) for shape in ((8, 16), (16, 4)))
+    scaled = net(text, v=4 * first, w=second / 4)
+    assert diff(net(text, v=first, w=second), scaled).status == "pass"
