@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxvis.comparison.axes import Array, errors
+from onnxvis.comparison.axes import errors
 from onnxvis.comparison.operators import is_transparent, kind_of
-from onnxvis.comparison.pairs import TensorPair, back, units_of
+from onnxvis.comparison.pairs import TensorPair
 from onnxvis.comparison.parameters import Setting, differing
-from onnxvis.comparison.sides import Recording, Side, constant
+from onnxvis.comparison.sides import Recording, Side
 from onnxvis.comparison.structure import Correspondence
+from onnxvis.comparison.symptoms import symptoms
+from onnxvis.comparison.weights import weights_of
 
-_EXACT = 1e-3
-_FEW = 0.34
-_LISTED = 5
-_NOTICEABLE = 0.02
 _FARTHEST = 32
-_RGB = 3
-_EXAMPLES = 2048
-"""So many places of each unit show what an error looks like."""
-_MATRIX, _KERNEL = 2, 4
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
-"""Their gates lie one below the other, and directions along the first axis."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +79,10 @@ def _cause(known: Evidence, root: str, limit: float) -> Cause:
         # The second file has no such node: its tensor is that of the node before.
         return Cause(other, one, (f"{_called(known.sides[0], one)}{_behind(known, one)} has no counterpart",))
     settings, blamed = _told_differently(known, region, pair)
-    told = _weights_of(blamed, settings) or [str(item) for item in settings]
+    told = weights_of(blamed, settings) or [str(item) for item in settings]
     if blamed is None and not lost and not added:
         blamed, told = _first_apart(known, one, other, limit)
-    looks = list(_looks(known, pair, limit))
+    looks = list(_symptoms(known, pair, limit))
     if pair.permutation is not None:
         told = []
     elif told:
@@ -113,6 +105,11 @@ def _cause(known: Evidence, root: str, limit: float) -> Cause:
         *looks,
     )
     return Cause(other, one, tuple(dict.fromkeys(reasons)))
+
+
+def _symptoms(known: Evidence, pair: TensorPair, limit: float) -> Iterator[str]:
+    arrays = known.recordings[0][pair.first], known.recordings[1][pair.second]
+    return symptoms(arrays, pair, known.sides[0].model.channel_axes.get(pair.first), limit)
 
 
 def _beyond(known: Evidence, root: str, pair: TensorPair) -> list[ir.Node]:
@@ -153,7 +150,7 @@ def _first_apart(
     if found is None:
         return None, []
     settings = differing(known.sides, found, same_axes=True)
-    return found, said or _weights_of(found, settings) or [str(setting) for setting in settings]
+    return found, said or weights_of(found, settings) or [str(setting) for setting in settings]
 
 
 def _is_sound(known: Evidence, first: str, second: str) -> bool:
@@ -243,157 +240,3 @@ def _told_differently(
         if found:
             return found, (one, other)
     return [], None
-
-
-def _weights_of(nodes: tuple[ir.Node, ir.Node] | None, settings: Sequence[Setting]) -> list[str]:
-    """Say how the weights differ, where that has a name."""
-    changed = [setting for setting in settings if setting.weight and setting.second and setting.first]
-    if nodes is None or not any(setting.name == "weight" for setting in changed):
-        return []
-    one, other = (_weight(node) for node in nodes)
-    if (
-        nodes[0].op_type in _RECURRENT
-        or one is None
-        or other is None
-        or one.shape != other.shape
-        or len(one.shape) < _MATRIX
-    ):
-        return []
-    said = next((text for text, turned in _turns(one) if _same(turned, other)), None)
-    if said is None:
-        said = _factor(one, other) or _pruned(one, other) or _rows(one, other)
-    rest = [str(setting) for setting in settings if setting.name != "weight"]
-    return [said or "it has other weights", *rest]
-
-
-def _weight(node: ir.Node) -> Array | None:
-    arrays = [array for value in node.inputs if (array := constant(value)) is not None]
-    largest = max(arrays, key=lambda array: array.size, default=None)
-    return None if largest is None or largest.dtype.kind not in "fiu" else largest.astype(np.float64)
-
-
-def _turns(weight: Array) -> Iterator[tuple[str, Array]]:
-    """Yield a weight turned as exporters turn it by mistake."""
-    if weight.ndim >= _KERNEL:
-        yield "the kernel's height and width are swapped", np.swapaxes(weight, -1, -2)
-        yield "the kernel is flipped", weight[..., ::-1, ::-1]
-        yield "the kernel is flipped in height", weight[..., ::-1, :]
-    if weight.ndim > _MATRIX:
-        yield "the kernel is flipped in width", weight[..., ::-1]
-    yield "the weight's first two axes are swapped", np.swapaxes(weight, 0, 1)
-    if weight.shape[1] >= _RGB:
-        colors = " (RGB and BGR)" if weight.shape[1] == _RGB else ""
-        yield f"the input's channels are in the opposite order{colors}", weight[:, ::-1]
-    yield "the filters are in the opposite order", weight[::-1]
-    if weight.ndim > _MATRIX:
-        turned = np.moveaxis(weight.reshape(len(weight), weight.shape[1], -1), 1, 2)
-        yield "the weight's channels and places are mixed up", turned.reshape(weight.shape)
-
-
-def _same(one: Array, other: Array) -> bool:
-    scale = float(np.max(np.abs(other), initial=0.0))
-    return one.shape == other.shape and bool(np.max(np.abs(one - other), initial=0.0) <= _EXACT * scale)
-
-
-def _factor(one: Array, other: Array) -> str | None:
-    size = float(np.sum(one * one))
-    factor = float(np.sum(one * other)) / size if size else 0.0
-    told = abs(factor - 1) > _NOTICEABLE and factor != 0
-    return f"the weight is {factor:.3g} times as large" if told and _same(factor * one, other) else None
-
-
-def _pruned(one: Array, other: Array) -> str | None:
-    """Say how many weights have become zero, where the others are as they were."""
-    lost = (other == 0) & (one != 0)
-    if lost.mean() <= _NOTICEABLE or not _same(np.where(lost, 0, one), other) or len(np.flatnonzero(other)) == 0:
-        return None
-    rows = lost.reshape(len(lost), -1).any(axis=1)
-    return f"{lost.mean():.0%} of the weights are zero here alone" if rows.mean() > _FEW else None
-
-
-def _rows(one: Array, other: Array) -> str | None:
-    """Say which filters' weights differ, where they are few."""
-    scale = float(np.max(np.abs(one), initial=0.0))
-    different = np.flatnonzero(np.abs(one - other).reshape(len(one), -1).max(axis=1) > _EXACT * scale)
-    if not 0 < len(different) <= max(1, _FEW * len(one)):
-        return None
-    zero = not other[different].any() and one[different].any()
-    what = "only zero weights" if zero else "other weights"
-    plural, verb = ("", "has") if len(different) == 1 else ("s", "have")
-    return f"filter{plural} {_listed(different)} {verb} {what}"
-
-
-def _listed(numbers: Sequence[int] | Array) -> str:
-    more = ", ..." if len(numbers) > _LISTED else ""
-    return ", ".join(str(int(number)) for number in numbers[:_LISTED]) + more
-
-
-def _looks(known: Evidence, pair: TensorPair, limit: float) -> Iterator[str]:
-    """Say what the error looks like, where that has a name."""
-    one, other = known.recordings[0][pair.first], known.recordings[1][pair.second]
-    if pair.verdict == "shape" or pair.alignment is None:
-        yield f"its shape is {tuple(other.shape[1:])} instead of {tuple(one.shape[1:])}"
-        return
-    if not np.isfinite(other).all() and np.isfinite(one).all():
-        yield f"it holds {'NaN' if np.isnan(other).any() else 'infinity'}, which the other does not"
-        return
-    if pair.permutation is not None:
-        moved = [index for index, place in enumerate(pair.permutation) if index != place]
-        yield f"the same filters in another order ({len(moved)} of {len(pair.permutation)} are elsewhere)"
-        return
-    axis = known.sides[0].model.channel_axes.get(pair.first)
-    turned = back(pair.alignment, one, other)
-    some = np.unique(np.linspace(0, units_of(one, axis).shape[1] - 1, _EXAMPLES).astype(int))
-    units = [units_of(array, axis)[:, some].astype(np.float64) for array in (one, turned)]
-    for look in _LOOKS:
-        said = look(units[0], units[1], limit)
-        if said is not None:
-            yield said
-            break
-    yield from _border(one, turned, axis, limit)
-
-
-def _some_units(one: Array, other: Array, limit: float) -> str | None:
-    scale = float(np.abs(one).max())
-    wrong = np.flatnonzero(np.abs(one - other).max(axis=1) > limit * scale)
-    if not 0 < len(wrong) <= _FEW * len(one):
-        return None
-    constant_now = bool(np.ptp(other[wrong], axis=1).max() == 0) and np.ptp(one[wrong], axis=1).max() > 0
-    plural = "" if len(wrong) == 1 else "s"
-    says = " (constant there)" if constant_now else ""
-    return f"only filter{plural} {_listed(wrong)} of {len(one)} differ{'s' if not plural else ''}{says}"
-
-
-def _constant_factor(one: Array, other: Array, limit: float) -> str | None:
-    size = float(np.sum(one * one))
-    factor = float(np.sum(one * other)) / size if size else 0.0
-    near = np.abs(factor * one - other).max() <= max(limit, _EXACT) * np.abs(other).max()
-    told = near and factor != 0 and abs(factor - 1) > _NOTICEABLE
-    return f"its values are {factor:.3g} times as large" if told else None
-
-
-def _own_factors(one: Array, other: Array, limit: float) -> str | None:
-    """Recognize a scale and an offset of each unit, as those of a normalization or a bias."""
-    centered = one - one.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
-    size = np.sum(centered[0] ** 2, axis=1, keepdims=True)
-    slope = np.sum(centered[0] * centered[1], axis=1, keepdims=True) / np.where(size > 0, size, 1)
-    rest = np.abs(slope * centered[0] - centered[1]).max()
-    if one.shape[1] <= _MATRIX or rest > max(limit, _EXACT) * np.abs(other).max():
-        return None
-    if np.allclose(slope[size > 0], 1, atol=_EXACT):
-        return "each filter is off by a constant (a bias?)"
-    return "each filter is scaled, and off by a constant (a normalization?)"
-
-
-_LOOKS: Sequence[Callable[[Array, Array, float], str | None]] = (_constant_factor, _some_units, _own_factors)
-
-
-def _border(one: Array, other: Array, axis: int | None, limit: float) -> Iterator[str]:
-    """Recognize an error at the border alone: other pads."""
-    if axis is None or one.ndim < _KERNEL:
-        return
-    spatial = [place for place in range(2, one.ndim) if place != axis + 1 and one.shape[place] > _KERNEL]
-    wrong = np.abs(one - other) > limit * np.abs(one).max()
-    inner = wrong[tuple(slice(1, -1) if place in spatial else slice(None) for place in range(one.ndim))]
-    if wrong.any() and not inner.any():
-        yield "only at the border (pads?)"

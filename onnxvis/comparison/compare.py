@@ -11,14 +11,15 @@ import numpy as np
 
 from onnxvis.comparison.amplified import without_amplified
 from onnxvis.comparison.axes import errors
-from onnxvis.comparison.feeds import USUAL, Feeds, Pairing, held_arrays, pair_inputs, probes, related
+from onnxvis.comparison.feeds import Feeds, probes, related
 from onnxvis.comparison.operators import is_transparent, kind_of
+from onnxvis.comparison.pairing import USUAL, Pairing, held_arrays, pair_inputs
 from onnxvis.comparison.pairs import Limits, TensorPair, compare_pairs, roots
 from onnxvis.comparison.relations import Relation, candidates
 from onnxvis.comparison.responses import match_responses
 from onnxvis.comparison.sides import Array, Precision, Recording, Side
 from onnxvis.comparison.structure import Correspondence, extend
-from onnxvis.errors import InputError, OnnxvisError, OracleError
+from onnxvis.errors import InputError, OracleError
 from onnxvis.model import Model
 
 _LIMITS: Mapping[Precision, Limits] = {
@@ -144,16 +145,14 @@ def _limits(sides: tuple[Side, Side]) -> Limits:
 
 def _run(sides: tuple[Side, Side], limits: Limits, request: Request) -> tuple[Feeds, tuple[Recording, Recording]]:
     """Run both files on the same; where sizes are open, at the first of the usual ones at which both run."""
-    failure: OnnxvisError | None = None
     for usual in USUAL:
         pairing = pair_inputs(*(side.model for side in sides), size=request.size, given=request.shapes, usual=usual)
         try:
             return _run_at(sides, pairing, limits, request)
-        except (InputError, OracleError) as error:
-            failure = failure or error
+        except (InputError, OracleError):
             if not pairing.notes:
-                break
-    raise failure or InputError("")
+                raise
+    return _run_at(sides, pair_inputs(*(side.model for side in sides), given=request.shapes), limits, request)
 
 
 def _run_at(
@@ -185,11 +184,7 @@ def _pair_outputs(sides: tuple[Side, Side], correspondence: Correspondence) -> N
         if name in second:
             # An output goes by its name; that another holds the same does not help who reads it.
             correspondence.pair(name, name)
-        elif name in correspondence.same and correspondence.same[name] in second:
-            continue
-        elif name in free:
-            correspondence.pair(name, name)
-        elif place < len(second) and second[place] in free:
+        elif correspondence.same.get(name) not in second and place < len(second) and second[place] in free:
             correspondence.pair(name, second[place])
 
 

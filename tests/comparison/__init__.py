@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 
 from onnxvis.comparison.compare import Comparison, Request, compare_models
-from onnxvis.comparison.feeds import Pairing, probes
+from onnxvis.comparison.feeds import probes
+from onnxvis.comparison.pairing import Pairing
 from onnxvis.comparison.sides import Array, Side
 from onnxvis.model import load
 from tests.models import parsed

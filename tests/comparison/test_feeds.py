@@ -10,7 +10,8 @@ import onnx
 import pytest
 from PIL import Image
 
-from onnxvis.comparison.feeds import pair_inputs, probes, smooth
+from onnxvis.comparison.feeds import probes, smooth
+from onnxvis.comparison.pairing import pair_inputs
 from onnxvis.diff import diff
 from onnxvis.errors import InputError, OnnxvisError, UnknownSizeError
 from onnxvis.model import load
