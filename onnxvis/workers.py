@@ -234,9 +234,9 @@ class Workers:
             # Python warns of forks beside any thread; those that NumPy starts when it is imported do survive them.
             warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
             process.start()
-        theirs.close()
-        worker = _Worker(process, ours, log)
-        self._workers.append(worker)
+            theirs.close()
+            worker = _Worker(process, ours, log)
+            self._workers.append(worker)
         return worker
 
     def _end(self, worker: _Worker) -> None:
@@ -294,15 +294,24 @@ class _Worker:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Keep Ctrl-C from a process until it can ignore it; its parent ends it."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Keep Ctrl-C from a process until it can ignore it, and from its parent until that can end the process.
+
+    A mask is of one thread alone, and whichever other receives the signal has Python interrupt the main one: so that is
+    held too.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    told: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: told.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+        if told:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def _serve(connection: Connection, log: Path, threads: int, work: Work) -> None:

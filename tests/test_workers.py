@@ -244,6 +244,7 @@ def test_there_is_at_least_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxvis.workers.cores", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for count, share in ((1, 6), (2, 3), (4, 1), (8, 1)):
         with Workers(count, fresh=True, work=threads) as workers:
             (report,) = workers.check(tasks("a"))
