@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from onnxvis import report
+from onnxvis.commands import INTERRUPTED
 from onnxvis.config import ACCEPTED, Config, overridden
 from onnxvis.diff import Difference, diff
 from onnxvis.diff_page import diff_page
@@ -101,7 +102,11 @@ def diff_command(
         report.error(error.message)
         raise typer.Exit(USAGE) from None
     recipe = Recipe(steps=steps) if steps else None
-    found = diff(first, second, units=units, recipe=recipe, settings=settings, inputs=held)
+    try:
+        found = diff(first, second, units=units, recipe=recipe, settings=settings, inputs=held)
+    except KeyboardInterrupt:
+        report.error("interrupted: no report is written")
+        raise typer.Exit(INTERRUPTED) from None
     _write(found, json_, html)
     if str(json_) != "-":
         print_difference(found, every=layers, quiet=quiet)

@@ -323,3 +323,16 @@ def test_names_of_layers_are_not_taken_for_markup(compare: Command, folder: Path
     onnx.save(model, folder / "one.onnx")
     onnx.save(wrong, folder / "two.onnx")
     assert "[red]c1" in compare("one.onnx", "two.onnx").stdout
+
+
+def test_an_interrupted_comparison_says_so_and_leaves_no_report(
+    folder: Path, compare: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Difference:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(diff_cli, "diff", interrupted)
+    done = compare("a.onnx", "wrong.onnx", "--html", "page.html")
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert done.stderr == "onnxvis: interrupted: no report is written\n"
+    assert not (folder / "page.html").exists()

@@ -150,9 +150,7 @@ def _of_setting(compared: Comparison, suspect: Suspect) -> Iterator[Detail]:
     values = any(setting.number or setting.weight for setting in shown)
     serious = any(map(_has_open_sizes, compared.sides)) or values
     name = other.name(suspect.pair.second)
-    where = (
-        "at other sizes it may matter" if not any(setting.number for setting in shown) else "other inputs may show it"
-    )
+    where = "other inputs may show it" if values else "at other sizes it may matter"
     text = (
         f"{name!r} ({suspect.nodes[1].op_type}) is told otherwise, with no effect over the limit here, but {where}: "
         f"{'; '.join(map(str, shown))}. Accept it by --accept attributes."
