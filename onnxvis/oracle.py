@@ -19,6 +19,7 @@ from onnx.reference import ReferenceEvaluator
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByOrt
 
 from onnxvis.errors import OnnxvisError, OracleError
+from onnxvis.exact_sums import with_exact_sums
 from onnxvis.graph import ancestors, inputs_of, read_values
 from onnxvis.model import Model
 
@@ -53,8 +54,9 @@ class _Session(Protocol):
 class Oracle:
     """A session over the original model with more tensors as outputs, unoptimized, on the CPU.
 
-    onnxruntime knows operator sets only up to some version; a newer file in which no operator has changed since is run
-    at that version, and any other by the ONNX project's reference implementation. `engine` says which it was.
+    Sums of 8-bit products are exact on every processor, see `onnxvis.exact_sums`. onnxruntime knows operator sets only
+    up to some version; a newer file in which no operator has changed since is run at that version, and any other by the
+    ONNX project's reference implementation. `engine` says which it was.
 
     Args:
         model: The model.
@@ -68,7 +70,8 @@ class Oracle:
         self.tensors = list(tensors)
         self.types = {spec.name: spec.dtype for spec in model.inputs}
         self._outputs = [_visible(model, name) for name in self.tensors]
-        self.engine, self._session = _session(model, *observed(model, self.tensors))
+        types = {name: spec.dtype for name, spec in model.tensors.items()}
+        self.engine, self._session = _session(model, *with_exact_sums(*observed(model, self.tensors), types))
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
         """Return the observed tensors for these inputs; arrays are converted to the types that the file declares."""

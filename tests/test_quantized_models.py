@@ -18,6 +18,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from onnxvis.exact_sums import with_exact_sums
 from onnxvis.lower import lower
 from onnxvis.model import load
 from tests.models import parsed, random_weights
@@ -79,7 +80,8 @@ def differences(path: Path, x: Array) -> Iterator[tuple[str, float]]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    exact, _ = with_exact_sums(model)
+    session = onnxruntime.InferenceSession(exact.SerializeToString(), options, providers=["CPUExecutionProvider"])
     given = {session.get_inputs()[0].name: x}
     wanted = dict(zip([o.name for o in session.get_outputs()], session.run(None, given), strict=True))
     found = lower(load(path), outputs=names)(torch.from_numpy(x))

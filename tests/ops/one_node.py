@@ -14,6 +14,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from onnxvis.exact_sums import with_exact_sums
 from onnxvis.lower import lower
 from onnxvis.model import Model
 from onnxvis.network import Network
@@ -135,7 +136,8 @@ def session(proto: onnx.ModelProto, oracle: Oracle = "onnxruntime") -> Run:
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    inner = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    exact, _ = with_exact_sums(proto)
+    inner = onnxruntime.InferenceSession(exact.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda feeds: [np.asarray(value) for value in inner.run(None, dict(feeds))]
 
 

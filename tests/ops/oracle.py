@@ -12,6 +12,7 @@ import torch
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from onnxvis.exact_sums import with_exact_sums
 from onnxvis.ops.bind import Known, Slot, bind
 from onnxvis.ops.table import find
 
@@ -47,13 +48,14 @@ def node_model(
 def expected(
     model: onnx.ModelProto, inputs: Sequence[np.ndarray | None], *, reference: bool = False
 ) -> list[np.ndarray]:
-    """What onnxruntime (or onnx.reference) computes."""
+    """What onnxruntime computes with exact sums, or onnx.reference."""
     feeds = {f"x{i}": x for i, x in enumerate(inputs) if x is not None}
     if reference or model.opset_import[0].version > NEWEST_ORT_OPSET:
         return list(ReferenceEvaluator(model).run(None, feeds))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    exact, _ = with_exact_sums(model)
+    session = onnxruntime.InferenceSession(exact.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return list(session.run(None, feeds))
 
 

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
+from onnxvis.exact_sums import with_exact_sums
 from tests.twins import FAULTS, GENERATED, HONEST, Fault, Honest, load_source, sources
 from tests.twins.edits import fed, making, names_read
 
@@ -82,12 +83,13 @@ def inputs_of(name: str, model: ModelProto, *, photo: bool) -> Outputs:
 
 
 def run(model: ModelProto, inputs: Sequence[NDArray[Any]]) -> Outputs:
-    """The outputs of a model, as it stands: nothing is optimized."""
+    """The outputs of a model with exact sums, as it stands: nothing is optimized."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    exact, _ = with_exact_sums(model)
+    session = ort.InferenceSession(exact.SerializeToString(), options, providers=["CPUExecutionProvider"])
     kinds = [helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in fed(model)]
     feeds = {v.name: x.astype(kind) for v, x, kind in zip(session.get_inputs(), inputs, kinds, strict=True)}
     return [np.asarray(y) for y in session.run(None, feeds)]
