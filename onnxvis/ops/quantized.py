@@ -1,7 +1,7 @@
 """Convolutions and products of matrices of quantized integers.
 
-Sums are exact, as in onnxruntime on processors whose 8-bit instructions do not saturate, and requantized as there: the
-sum, with its bias, becomes float32, is multiplied by x_scale * w_scale / y_scale, and rounded half to even. The
+Sums are exact, as in onnxruntime on processors whose 8-bit instructions do not clip (`onnxvis.ops.clipping` emulates the
+others), and requantized as there: the sum, with its bias, becomes float32, is multiplied by x_scale * w_scale / y_scale, and rounded half to even. The
 gradient is that of the same map without rounding.
 """
 
@@ -14,6 +14,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from onnxvis.ops.affine import carried, centered, magnitude, quantized, single
+from onnxvis.ops.clipping import Order, add_what_a_convolution_loses, add_what_a_product_loses
 from onnxvis.ops.dtypes import is_integer
 from onnxvis.ops.exact import exact_conv, exact_matmul
 from onnxvis.ops.table import Ints, OutputTypes, Types, operator
@@ -80,6 +81,7 @@ def q_linear_conv(
         w_zero_point,
         input_types[0],
         input_types[3],
+        "channels",
         auto_pad=auto_pad,
         dilations=dilations,
         group=group,
@@ -116,6 +118,7 @@ def conv_integer(
         w_zero_point,
         input_types[0],
         input_types[1],
+        "taps",
         auto_pad=auto_pad,
         dilations=dilations,
         group=group,
@@ -183,7 +186,8 @@ def multiplied(
     left, right = centered(a, rows), centered(b, single(b_zero_point))
     if a_type is None or b_type is None or not (is_integer(a_type) and is_integer(b_type)):
         return left @ right  # floats of 8 bits
-    return exact_matmul(left, right, magnitude(a_type, a_zero_point) * magnitude(b_type, b_zero_point))
+    sums = exact_matmul(left, right, magnitude(a_type, a_zero_point) * magnitude(b_type, b_zero_point))
+    return add_what_a_product_loses(sums, a, b, a_type, b_type)
 
 
 def _convolved(
@@ -193,13 +197,15 @@ def _convolved(
     w_zero_point: Tensor | None,
     x_type: int | None,
     w_type: int | None,
+    order: Order,
     **geometry: Any,
 ) -> Tensor:
-    """Convolve (x - x_zero_point) with (w - w_zero_point), exactly."""
+    """Convolve (x - x_zero_point) with (w - w_zero_point), exactly; `order`: what onnxruntime's kernel sums first."""
     image = centered(x, single(x_zero_point))
     filters = centered(w, None if w_zero_point is None else _leading(w_zero_point, w))
     bound = magnitude(x_type or TensorProto.UINT8, x_zero_point) * magnitude(w_type or TensorProto.UINT8, w_zero_point)
-    return exact_conv(image, filters, bound, **geometry)
+    sums = exact_conv(image, filters, bound, **geometry)
+    return add_what_a_convolution_loses(sums, x, w, x_zero_point, x_type, w_type, order, **geometry)
 
 
 def _leading(parameter: Tensor, w: Tensor) -> Tensor:
