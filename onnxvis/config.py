@@ -26,6 +26,7 @@ CHECKS: Mapping[str, str] = {
     "constant-outputs": "Every output depends on the input.",
     "dead-units": "Units answer to something.",
     "saturated-units": "Units are not stuck where their nonlinearity is flat.",
+    "int8-overflow": "No sum of 8-bit products overflows on processors without VNNI.",
     "baseline": "The pictures and activations that were recorded are still reached.",
 }
 """The checks, in the order in which they are done, and what holds where they pass."""

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 MICROSOFT = "com.microsoft"
 _INT8, _UINT8 = TensorProto.INT8, TensorProto.UINT8
 _OFFSET = 128
-_OTHER = {_INT8: _UINT8, _UINT8: _INT8}
+_OTHER: Mapping[int, int] = {_INT8: _UINT8, _UINT8: _INT8}
 _NUMPY: Mapping[int, Any] = {_INT8: np.int8, _UINT8: np.uint8}
 
 
@@ -109,7 +109,40 @@ def with_exact_sums(
     given = {name: ir.DataType[dtype].value for name, dtype in (types or {}).items() if dtype != "UNDEFINED"}
     rewriter = _Rewriter(known, _names(written.graph))
     rewriter.rewrite(written.graph, _Scope(types=given))
-    return (written, known) if rewriter.changed else (proto, known)
+    if not rewriter.changed:
+        return proto, known
+    # onnxruntime takes no values for weights that nobody reads.
+    unread = known.keys() - {name for graph in _graphs(written.graph) for name in _read(graph)}
+    kept = [tensor for tensor in written.graph.initializer if tensor.name not in unread]
+    left = onnx.GraphProto(initializer=kept)
+    written.graph.ClearField("initializer")
+    written.graph.initializer.extend(left.initializer)
+    return written, {name: tensor for name, tensor in known.items() if name not in unread}
+
+
+def clipped_products(proto: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, Product, onnx.TensorProto | None]]:
+    """Yield the products whose sums are clipped on processors without VNNI, in the order of computation.
+
+    Args:
+        proto: The model, its functions inlined and its weights in it.
+
+    Yields:
+        The node, the product, and its int8 factor (of `ConvInteger` the uint8 one); None where it is no weight.
+    """
+    yield from _clipped(proto.graph, _Scope())
+
+
+def _clipped(
+    graph: onnx.GraphProto, around: _Scope
+) -> Iterator[tuple[onnx.NodeProto, Product, onnx.TensorProto | None]]:
+    scope = around.inside(graph)
+    for node in graph.node:
+        for product in products_of(node):
+            if _is_clipped(node, product, scope):
+                name = "" if product.moved.place is None else node.input[product.moved.place]
+                yield node, product, scope.initializers[name][0] if name in scope.initializers else None
+        for inner in _subgraphs(node):
+            yield from _clipped(inner, scope)
 
 
 def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
@@ -127,10 +160,17 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
             yield from _graphs(inner)
 
 
+def _read(graph: onnx.GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        yield from node.input
+    yield from (value.name for value in graph.output)
+
+
 def _names(graph: onnx.GraphProto) -> set[str]:
     found: set[str] = set()
     for each in _graphs(graph):
-        found.update(value.name for value in (*each.input, *each.output, *each.initializer))
+        found.update(value.name for value in (*each.input, *each.output))
+        found.update(tensor.name for tensor in each.initializer)
         found.update(name for node in each.node for name in (*node.input, *node.output))
     return found
 
@@ -157,7 +197,8 @@ class _Scope:
         types = {value.name: value.type.tensor_type.elem_type for value in values}
         types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
         # What is moved in a graph is not seen outside of it.
-        return _Scope(self.initializers | own, self.types | {k: v for k, v in types.items() if v}, dict(self.moved))
+        known = {name: dtype for name, dtype in types.items() if dtype}
+        return _Scope({**self.initializers, **own}, {**self.types, **known}, dict(self.moved))
 
 
 class _Rewriter:

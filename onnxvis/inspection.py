@@ -92,13 +92,17 @@ class Inspection:
             OracleError: onnxruntime refuses the model.
             UnsupportedOpError: There is nothing to observe.
         """
-        known = {"UNDEFINED", *ir.DataType.__members__}
-        outputs = [str(spec.name) for spec in self.model.outputs if spec.dtype in known]
-        names = list(dict.fromkeys([*self.tensors, *outputs]))
+        names = list(dict.fromkeys([*self.tensors, *self.outputs]))
         if not names:
             message = f"{self.model.name} computes no tensor that could be looked at: its outputs are of other kinds."
             raise UnsupportedOpError(message)
         return Oracle(self.model, names)
+
+    @functools.cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs that are tensors, in the file's order."""
+        known = {"UNDEFINED", *ir.DataType.__members__}
+        return tuple(str(spec.name) for spec in self.model.outputs if spec.dtype in known)
 
     def run(self, feeds: Mapping[str, Array]) -> Arrays:
         """Return what the reference has at any inputs, by tensor name.
@@ -194,14 +198,17 @@ class Inspection:
         Raises:
             OnnxvisError: Nothing can.
         """
-        given = self.settings.inputs or {}
-        feeds = self.probes[0].feeds
-        # Integers and flags that are given are known beforehand: a branch that they decide is taken.
-        flags = {name: feeds[name] for name in given if name in feeds and feeds[name].dtype.kind not in "fV"}
         steady = [value for value in self.model.activations if value not in self._random]
-        found = lower_all(self.model, steady, dict(self.shapes), flags)
+        found = lower_all(self.model, steady, dict(self.shapes), self.flags)
         random = [self.layer(str(value.name)) for value in self.model.activations if value in self._random]
         return dataclasses.replace(found, skipped=(*found.skipped, *random))
+
+    @functools.cached_property
+    def flags(self) -> Arrays:
+        """Integers and flags that are given: they are known beforehand, and a branch that they decide is taken."""
+        feeds = self.probes[0].feeds
+        given = self.settings.inputs or {}
+        return {name: feeds[name] for name in given if name in feeds and feeds[name].dtype.kind not in "fV"}
 
     @functools.cached_property
     def _random(self) -> set[ir.Value]:

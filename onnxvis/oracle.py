@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -75,9 +75,9 @@ class Oracle:
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
         """Return the observed tensors for these inputs; arrays are converted to the types that the file declares."""
-        typed = {name: _typed(array, self.types[name]) for name, array in feeds.items() if name in self.types}
+        given = {name: typed(array, self.types[name]) for name, array in feeds.items() if name in self.types}
         try:
-            values = self._session.run(self._outputs, typed)
+            values = self._session.run(self._outputs, given)
         except Exception as error:
             # onnxruntime's exceptions derive from Exception alone.
             message = f"{self.engine} cannot run the model on this input: {' '.join(str(error).split())[:300]}"
@@ -154,12 +154,9 @@ def _output(model: Model, name: str) -> onnx.ValueInfoProto:
 
 def _session(model: Model, proto: onnx.ModelProto, weights: Weights) -> tuple[str, _Session]:
     failures: list[Exception] = []
-    for declared in (_as_declared, _at_known_versions, _modernized):
-        written = declared(proto)
-        if written is None:
-            continue
+    for written in declarations(proto):
         try:
-            return "onnxruntime", _onnxruntime(written, weights)
+            return "onnxruntime", open_session(written, weights)
         except OnnxvisError:
             raise
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions derive from Exception alone
@@ -167,34 +164,54 @@ def _session(model: Model, proto: onnx.ModelProto, weights: Weights) -> tuple[st
     unknown = not _OLDEST_OPSET <= _declared(proto) <= _newest_opset()
     if unknown or isinstance(failures[-1], NotImplementedByOrt):
         with contextlib.suppress(Exception):
-            return "onnx.reference", ReferenceEvaluator(_whole(proto, weights))  # type: ignore[return-value] # returns the same as a session
+            return "onnx.reference", ReferenceEvaluator(whole(proto, weights))  # type: ignore[return-value] # returns the same as a session
     reason = " ".join(str(failures[0]).split())[:300]
     engine = f"onnxruntime {onnxruntime.__version__}"
     message = f"{engine} refuses {model.name}: {reason}. Export it again, or update onnxruntime."
     raise OracleError(message, reason=reason) from failures[0]
 
 
-def _whole(proto: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:
-    """Put the large weights into a model where they have been left out."""
-    whole = onnx.ModelProto()
-    whole.CopyFrom(proto)
-    for written in whole.graph.initializer:
+def whole(proto: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:
+    """Return a model with the large weights in it that have been left out.
+
+    Args:
+        proto: The model.
+        weights: By name.
+    """
+    filled = onnx.ModelProto()
+    filled.CopyFrom(proto)
+    for written in filled.graph.initializer:
         if written.name in weights:
             name = written.name
             written.CopyFrom(ir.serde.serialize_tensor(weights[name]))
             written.name = name
-    return whole
+    return filled
 
 
-def _as_declared(proto: onnx.ModelProto) -> onnx.ModelProto | None:
-    return proto
+def declarations(proto: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
+    """Yield a model as it is, then as other operator sets that onnxruntime may run instead say the same.
+
+    Args:
+        proto: The model.
+    """
+    yield proto
+    for otherwise in (_at_known_versions, _modernized):
+        written = otherwise(proto)
+        if written is not None:
+            yield written
 
 
 def _declared(proto: onnx.ModelProto) -> int:
     return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
 
 
-def _onnxruntime(proto: onnx.ModelProto, weights: Weights) -> _Session:
+def open_session(proto: onnx.ModelProto, weights: Weights) -> _Session:
+    """Open a session of onnxruntime, unoptimized, on the CPU.
+
+    Args:
+        proto: The model.
+        weights: Those whose values lie elsewhere, by name.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
     # As many threads as torch has, of which the user's settings speak; onnxruntime asks the machine alone.
@@ -286,6 +303,12 @@ def _same_meaning(graph: onnx.GraphProto, declared: int, newest: int) -> bool:
     return True
 
 
-def _typed(array: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
+def typed(array: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
+    """Return an array in the type that a file declares for an input.
+
+    Args:
+        array: Any.
+        dtype: As `onnx_ir.DataType` names it, or "UNDEFINED".
+    """
     # A single number keeps its rank.
     return np.asarray(array if dtype == "UNDEFINED" else array.astype(ir.DataType[dtype].numpy()), order="C")

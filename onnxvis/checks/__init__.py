@@ -10,6 +10,7 @@ from onnxvis.checks.finite import check_finite
 from onnxvis.checks.gradients import check_gradients
 from onnxvis.checks.loading import check_load
 from onnxvis.checks.outputs import check_outputs
+from onnxvis.checks.overflow import check_overflow
 from onnxvis.checks.policy import check_policy
 from onnxvis.checks.saturated import check_saturated
 from onnxvis.checks.unused import check_unused
@@ -31,5 +32,6 @@ REGISTRY: Mapping[str, Check] = {
     "constant-outputs": check_outputs,
     "dead-units": check_dead,
     "saturated-units": check_saturated,
+    "int8-overflow": check_overflow,
 }
 """By name, in the order in which they are done."""

@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from onnx import TensorProto
 from torch import Tensor
@@ -134,7 +135,7 @@ def lost_of_product(a: Tensor, b: Tensor) -> Tensor:
     if columns.ndim <= 2:  # noqa: PLR2004 - one matrix for all
         flat = _lost(rows.reshape(-1, rows.shape[-1]), columns)
         return flat.reshape(*rows.shape[:-1], columns.shape[-1])
-    batch = torch.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
+    batch = np.broadcast_shapes(tuple(rows.shape[:-2]), tuple(columns.shape[:-2]))
     lefts = rows.expand(*batch, *rows.shape[-2:]).reshape(-1, *rows.shape[-2:])
     rights = columns.expand(*batch, *columns.shape[-2:]).reshape(-1, *columns.shape[-2:])
     lost = torch.stack([_lost(left, right) for left, right in zip(lefts, rights, strict=True)])
@@ -196,19 +197,21 @@ def lost_of_convolution(
     return lost
 
 
-def overflowing_pairs(weights: Tensor) -> Tensor:
-    """Return for which pairs of neighboring int8 weights the largest uint8 could not be summed.
+def overflowing_pairs(weights: Tensor, low: int = 0, high: int = MOST) -> Tensor:
+    """Return which pairs of neighboring weights have products that cannot all be summed.
 
     Args:
         weights: (K, N), integers.
+        low: The smallest integer that they are multiplied by.
+        high: The largest.
 
     Returns:
         Flags, (K / 2 rounded up, N).
     """
-    even, odd = _neighbors(weights.float(), 0)
-    high = MOST * (even.clamp(min=0) + odd.clamp(min=0))
-    low = MOST * (even.clamp(max=0) + odd.clamp(max=0))
-    return (high > HIGH) | (low < LOW)
+    pairs = _neighbors(weights.float(), 0)
+    most = sum(torch.maximum(part * low, part * high) for part in pairs)
+    least = sum(torch.minimum(part * low, part * high) for part in pairs)
+    return (torch.as_tensor(most) > HIGH) | (torch.as_tensor(least) < LOW)
 
 
 def _can_overflow(weights: Tensor) -> bool:
@@ -238,23 +241,17 @@ def _lost(a: Tensor, b: Tensor) -> Tensor:
         return lost
     a_even, a_odd = (part.contiguous() for part in _neighbors(a.T, 0))
     b_even, b_odd = _neighbors(b, 0)
-    highs, lows = (
-        [_extreme(each, largest=largest)[:, None] for each in (a_even, a_odd)] for largest in (True, False)
-    )
     # The largest and the smallest sum of each pair, over all rows: few pairs can be clipped.
-    high = sum(torch.maximum(h * w, s * w) for h, s, w in zip(highs, lows, (b_even, b_odd), strict=True))
-    low = sum(torch.minimum(h * w, s * w) for h, s, w in zip(highs, lows, (b_even, b_odd), strict=True))
-    risky = (torch.as_tensor(high) > HIGH) | (torch.as_tensor(low) < LOW)
+    terms = [(x.amax(1, keepdim=True) * w, x.amin(1, keepdim=True) * w) for x, w in ((a_even, b_even), (a_odd, b_odd))]
+    most = torch.maximum(*terms[0]) + torch.maximum(*terms[1])
+    least = torch.minimum(*terms[0]) + torch.minimum(*terms[1])
+    risky = (most > HIGH) | (least < LOW)
     step = max(1, _AT_ONCE // len(a))
     for column in risky.any(0).nonzero()[:, 0].tolist():
-        for places in risky[:, column].nonzero()[:, 0].split(step):
+        for places in torch.split(risky[:, column].nonzero()[:, 0], step):
             sums = a_even[places] * b_even[places, column, None] + a_odd[places] * b_odd[places, column, None]
             lost[:, column] += (sums.clamp(LOW, HIGH) - sums).sum(0, dtype=torch.float64)
     return lost
-
-
-def _extreme(rows: Tensor, *, largest: bool) -> Tensor:
-    return rows.amax(1) if largest else rows.amin(1)
 
 
 def pairs_of(w: Tensor, order: Order, group: int) -> Tensor | None:

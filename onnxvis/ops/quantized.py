@@ -1,8 +1,8 @@
 """Convolutions and products of matrices of quantized integers.
 
-Sums are exact, as in onnxruntime on processors whose 8-bit instructions do not clip (`onnxvis.ops.clipping` emulates the
-others), and requantized as there: the sum, with its bias, becomes float32, is multiplied by x_scale * w_scale / y_scale, and rounded half to even. The
-gradient is that of the same map without rounding.
+Sums are exact, as in onnxruntime on processors whose 8-bit instructions do not clip (`onnxvis.ops.clipping` emulates
+the others), and requantized as there: the sum, with its bias, becomes float32, is multiplied by x_scale * w_scale /
+y_scale, and rounded half to even. The gradient is that of the same map without rounding.
 """
 
 from __future__ import annotations
