@@ -24,6 +24,7 @@ CHECKS = tuple(config.CHECKS)
 _OF_THE_FILE = frozenset({"load", "policy", "weights", "unused-initializers"})
 """What can be said of a model that does not run."""
 _BASELINE = "baseline"
+_OVERFLOW = "int8-overflow"
 _IN_PYTHON = re.compile(r"input_shapes=(\{.*?\})? in Python")
 """What messages say to those who visualize."""
 _log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def check(model: Source, settings: CheckSettings = CheckSettings(), *, name: str
         return ModelReport(called, (outcome, *rest), seconds=time.perf_counter() - started)
     inspection = Inspection(loaded, settings)
     outcomes = _outcomes(inspection, settings, chosen)
-    return ModelReport(called, outcomes, facts(inspection), _notes(inspection), time.perf_counter() - started)
+    return ModelReport(called, outcomes, facts(inspection), _notes(inspection, chosen), time.perf_counter() - started)
 
 
 def facts(inspection: Inspection) -> dict[str, str]:
@@ -153,6 +154,9 @@ def _timed(outcome: Outcome, started: float) -> Outcome:
     return Outcome(outcome.check, outcome.status, outcome.text, outcome.details, time.perf_counter() - started)
 
 
-def _notes(inspection: Inspection) -> tuple[str, ...]:
+def _notes(inspection: Inspection, chosen: tuple[str, ...]) -> tuple[str, ...]:
     """Return what was assumed, where a check has looked; a model that does not run has nothing to note."""
-    return inspection.notes if "_placed" in vars(inspection) else ()
+    if "_placed" not in vars(inspection):
+        return ()
+    note = inspection.ordinary_note if _OVERFLOW in chosen else None
+    return inspection.notes if note is None else (*inspection.notes, note)

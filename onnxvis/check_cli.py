@@ -158,6 +158,10 @@ def baseline(
         report.error("interrupted: no baseline is written")
         raise typer.Exit(INTERRUPTED) from None
     recorded.save(target)
+    # On other processors there is nothing to say, and nothing is run for it.
+    note = Inspection(load(model), settings).ordinary_note if clips_sums() else None
+    if note is not None:
+        report.fact("note", note)
     for item in recorded.units:
         report.fact("unit", f"{item.name}: {item.seed_activation:.4g} -> {item.activation:.4g}")
     count = len(recorded.units)

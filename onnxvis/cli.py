@@ -17,6 +17,7 @@ from onnxvis.commands import INTERRUPTED, Command
 from onnxvis.doctor import diagnose
 from onnxvis.errors import OnnxvisError, SettingError
 from onnxvis.model import NodeSpec, load
+from onnxvis.processor import describe
 from onnxvis.recipe import Recipe
 from onnxvis.render import check_writable
 from onnxvis.replay import replay as replayed
@@ -55,19 +56,24 @@ def main() -> None:
         sys.exit(1)
 
 
-def _version(show: bool) -> None:  # noqa: FBT001 - typer's callback
-    if show:
-        report.line(f"onnxvis {installed_version('onnxvis')}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="With --version: what a report of a fault should say of this machine.")
     ] = False,
 ) -> None:
-    pass
+    if verbose and not version:
+        message = "--verbose goes with --version."
+        raise typer.BadParameter(message, param_hint="--verbose")
+    if not version:
+        return
+    if verbose:
+        for label, text in describe():
+            report.fact(label, text)
+    else:
+        report.line(f"onnxvis {installed_version('onnxvis')}")
+    raise typer.Exit
 
 
 @app.command()

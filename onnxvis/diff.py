@@ -14,6 +14,7 @@ import numpy as np
 
 from onnxvis.comparison.compare import Comparison, Request, compare_models
 from onnxvis.comparison.details import details
+from onnxvis.comparison.overflowing import overflowing
 from onnxvis.comparison.pairs import Limits
 from onnxvis.comparison.portraits import Portrait, portraits
 from onnxvis.config import DiffSettings
@@ -175,7 +176,9 @@ def diff(
     # What is not finite is compared like everything else.
     with np.errstate(all="ignore"):
         compared = compare_models(*models, _request(given, inputs or {}))
-        found = sorted(details(compared, given.accept), key=lambda detail: _SERIOUS.index(detail.status))
+        overflows = list(overflowing(compared))
+        causes = [item.detail for item in overflows if item.relative > _far(compared)]
+        found = sorted([*details(compared, given.accept), *causes], key=lambda detail: _SERIOUS.index(detail.status))
     return Difference(
         first=names[0] if names else _called(first, models[0]),
         second=names[1] if names else _called(second, models[1]),
@@ -184,13 +187,19 @@ def diff(
         layers=tuple(_layers(compared)),
         details=tuple(found),
         portraits=portraits(compared, units, recipe),
-        notes=tuple(_notes(compared)),
+        notes=(*_notes(compared), *(item.text for item in overflows if item.relative <= _far(compared))),
         fail_on=given.fail_on,
         seconds=time.perf_counter() - began,
     )
 
 
 _SERIOUS: Sequence[Status] = ("error", "fail", "warn", "skip", "pass")
+
+
+def _far(compared: Comparison) -> float:
+    """Return from where on clipped sums make another network of a file: where layers of the two would differ."""
+    limits = compared.limits
+    return limits.relative if limits.relative is not None else limits.mean or 0.0
 
 
 def _called(source: Any, model: Model) -> str:

@@ -23,6 +23,7 @@ from onnxvis.graph import ancestors, inputs_of, read_values
 from onnxvis.model import Model
 from onnxvis.network import full_precision
 from onnxvis.oracle import Arrays, Oracle
+from onnxvis.ordinary import note_of
 from onnxvis.probes import Probe, make_probes, placements, shapes_text
 from onnxvis.tensors import as_tensor, widened
 from onnxvis.verify import Lowered, lower_all
@@ -170,6 +171,11 @@ class Inspection:
         few = f"The tensors are large: {len(self.probes)} of {len(self._placed.probes)} probes were fed."
         is_single, is_short = len(self.probes) == 1, len(self.probes) < len(self._placed.probes)
         return (*self._placed.notes, *([single] if is_single else []), *([few] if is_short else []))
+
+    @functools.cached_property
+    def ordinary_note(self) -> str | None:
+        """What an ordinary session on this processor computes otherwise; None: nothing."""
+        return note_of(self.model, self.outputs or self.tensors[-1:], *(probe.feeds for probe in self.probes))
 
     @property
     def place(self) -> str:

@@ -87,13 +87,13 @@ def optimize(model: Model, tensors: Sequence[str]) -> onnx.ModelProto | None:
     return None
 
 
-def moved_here(model: Model, tensors: Sequence[str], feeds: Mapping[str, Array]) -> list[Moved]:
+def moved_here(model: Model, tensors: Sequence[str], feeds: Sequence[Mapping[str, Array]]) -> list[Moved]:
     """Return the tensors that an ordinary session on this processor moves by clipping sums.
 
     Args:
         model: The model.
         tensors: What to look at.
-        feeds: Arrays by input name.
+        feeds: What is fed: arrays by input name, for each run.
 
     Returns:
         list: The furthest moved, relative to its magnitude, first; empty where none is, or nothing can be measured.
@@ -107,14 +107,17 @@ def moved_here(model: Model, tensors: Sequence[str], feeds: Mapping[str, Array])
     values = [model.values[name] for name in tensors]
     types = {spec.name: spec.dtype for spec in model.inputs}
     read = [str(value.name) for value in inputs_of(model.ir.graph, values)]
-    given = {name: typed(feeds[name], types[name]) for name in read}
     outputs = [output.name for output in optimized.graph.output]
+    names = [called(model, name) for name in tensors]
+    moved: list[Moved] = []
     try:
-        found, wanted = (open_session(proto, {}).run(outputs, given) for proto in (optimized, exact))
+        sessions = [open_session(proto, {}) for proto in (optimized, exact)]
+        for fed in feeds:
+            given = {name: typed(fed[name], types[name]) for name in read}
+            found, wanted = (session.run(outputs, given) for session in sessions)
+            moved += [how_far(name, *map(np.asarray, pair)) for name, *pair in zip(names, found, wanted, strict=True)]
     except Exception:  # noqa: BLE001 - what the reference runs may fail here; then there is nothing to add
         return []
-    names = [called(model, name) for name in tensors]
-    moved = [how_far(name, *map(np.asarray, pair)) for name, *pair in zip(names, found, wanted, strict=True)]
     return furthest(moved)
 
 
@@ -143,13 +146,13 @@ def furthest(moved: Sequence[Moved]) -> list[Moved]:
     return sorted((item for item in moved if item.absolute), key=lambda item: -item.absolute / (item.largest or 1.0))
 
 
-def note_of(model: Model, tensors: Sequence[str], feeds: Mapping[str, Array]) -> str | None:
+def note_of(model: Model, tensors: Sequence[str], *feeds: Mapping[str, Array]) -> str | None:
     """Return what to say of an ordinary session on this processor; None: nothing.
 
     Args:
         model: The model.
         tensors: What is looked at.
-        feeds: Arrays by input name.
+        *feeds: What is fed: arrays by input name, for each run.
     """
     try:
         moved = moved_here(model, tensors, feeds)

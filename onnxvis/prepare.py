@@ -22,6 +22,7 @@ from onnxvis.maco import Maco
 from onnxvis.measure import Meter
 from onnxvis.model import Model
 from onnxvis.notes import notes_of
+from onnxvis.ordinary import note_of
 from onnxvis.photos import folder_checksum
 from onnxvis.presets import settings_of
 from onnxvis.problem import Variable
@@ -87,7 +88,7 @@ def prepare(
         verification=verification,
         seed_image=image,
         left_out=_left_out(model, units.tensors),
-        notes=tuple(notes_of(units)),
+        notes=(*notes_of(units), *verification.notes),
         sources={**checksums([described, *found.named.values(), _vector(settled)]), **spectrum},
     )
 
@@ -189,7 +190,8 @@ def _verified(units: Units, meter: Meter, seed_image: Tensor | None) -> Verifica
         )
         raise SettingError(message, report=report)
     require(units.model, report, units.inputs.shapes, feeds)
-    return report
+    note = note_of(units.model, units.tensors[:1], feeds)
+    return report if note is None else dataclasses.replace(report, notes=(note,))
 
 
 def _left_out(model: Model, tensors: Sequence[str]) -> dict[str, int]:

@@ -27,6 +27,7 @@ from onnxvis.lower import lower, unsupported
 from onnxvis.model import Model, load
 from onnxvis.network import Network, full_precision
 from onnxvis.oracle import Arrays, Oracle
+from onnxvis.ordinary import note_of
 from onnxvis.quantizers import quantizers_of, run_in_pieces
 from onnxvis.sizes import InputShapes, input_shapes, shapes_with_arrays
 from onnxvis.target import resolve
@@ -84,6 +85,7 @@ class Verification:
         skipped: Short names of the tensors that could not be compared, because an operator has no implementation.
         flips: How many quantized values were rounded the other way, at a tie. If there are any, the pieces between
             quantizers were compared each by itself, see `onnxvis.quantizers`.
+        notes: What else is to be known: where an ordinary session on this processor computes something else.
     """
 
     ok: bool
@@ -95,6 +97,7 @@ class Verification:
     comparisons: tuple[Comparison, ...] = field(repr=False)
     skipped: tuple[str, ...] = ()
     flips: int = 0
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         count = f"{len(self.comparisons)} tensor{'s' if len(self.comparisons) != 1 else ''}"
@@ -135,13 +138,16 @@ def verify(
     given = inputs or {}
     shapes = shapes_with_arrays(loaded, input_shapes, given)
     if node is None:
-        return _verified_all(loaded, list(loaded.activations), shapes, given, tolerance)
+        lowered, feeds = _lowered_all(loaded, list(loaded.activations), shapes, given)
+        outputs = [str(value.name) for value in loaded.ir.graph.outputs if value.name in lowered.names]
+        report = _compared_all(loaded, lowered, feeds, tolerance)
+        return dataclasses.replace(report, notes=_notes(loaded, outputs or lowered.names[-1:], feeds))
     asked = resolve(loaded, node, logits=False).tensor
     network = lower(loaded, [asked], shapes, constants=_flags(given))
     feeds = _feeds(loaded, [asked], shapes, given)
     report = compare(loaded, network, [asked], feeds, tolerance=tolerance)
     first = None if report.ok else _first_divergence(loaded, asked, shapes, feeds, report)
-    return dataclasses.replace(report, first_divergence=first)
+    return dataclasses.replace(report, first_divergence=first, notes=_notes(loaded, [asked], feeds))
 
 
 def _first_divergence(
@@ -150,20 +156,28 @@ def _first_divergence(
     """Return the first node on the way to a tensor that disagrees; the tensor itself where no earlier one does."""
     nodes = ancestors([model.values[tensor]])
     values = [value for value in model.activations if value.producer() in nodes]
-    full = _verified_all(model, values, input_shapes, feeds, report.tolerance)
+    full = _compared_all(model, *_lowered_all(model, values, input_shapes, feeds), report.tolerance)
     return full.first_divergence or report.first_divergence
 
 
-def _verified_all(
+def _notes(model: Model, tensors: Sequence[str], feeds: Arrays) -> tuple[str, ...]:
+    note = note_of(model, tensors, feeds)
+    return () if note is None else (note,)
+
+
+def _lowered_all(
     model: Model,
     values: Sequence[ir.Value],
     input_shapes: InputShapes | None,
     inputs: Mapping[str, np.ndarray[Any, Any]],
-    tolerance: float | None,
-) -> Verification:
-    """Compare all of some tensors that can be lowered; the others are reported as skipped."""
+) -> tuple[Lowered, Arrays]:
+    """Lower all of some tensors that can be; also return what is fed."""
     lowered = lower_all(model, values, input_shapes, _flags(inputs))
-    feeds = _feeds(model, lowered.names, input_shapes, inputs)
+    return lowered, _feeds(model, lowered.names, input_shapes, inputs)
+
+
+def _compared_all(model: Model, lowered: Lowered, feeds: Arrays, tolerance: float | None) -> Verification:
+    """Compare all tensors that have been lowered; the others are reported as skipped."""
     return compare(model, lowered.network, lowered.names, feeds, tolerance=tolerance, skipped=lowered.skipped)
 
 

@@ -1,0 +1,70 @@
+"""What clipped sums of 8-bit products add to the difference of two files, on processors without VNNI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from onnxvis.comparison.compare import Comparison
+from onnxvis.errors import OnnxvisError
+from onnxvis.ordinary import furthest
+from onnxvis.outcomes import Detail
+from onnxvis.overflow import Risk, foretell, remedy
+
+_NAMES = ("first", "second")
+
+
+@dataclass(frozen=True)
+class Overflowing:
+    """A file whose outputs move where sums are clipped.
+
+    Attributes:
+        text: Which layers overflow, how far the outputs move, and what helps.
+        layer: The first of them.
+        tensor: The tensor there.
+        relative: How far the outputs move, relative to their largest magnitude.
+    """
+
+    text: str
+    layer: str
+    tensor: str
+    relative: float
+
+    @property
+    def detail(self) -> Detail:
+        """What was found, as a warning."""
+        return Detail("warn", self.text, self.layer, self.tensor, {"relative_error": self.relative})
+
+
+def overflowing(compared: Comparison) -> Iterator[Overflowing]:
+    """Yield the files whose sums overflow on what was compared.
+
+    Args:
+        compared: The comparison of the files.
+    """
+    for which, side, feeds in zip(_NAMES, compared.sides, (compared.feeds.first, compared.feeds.second), strict=True):
+        if side.precision != "quantized" or not side.outputs:
+            continue
+        try:
+            forecast = foretell(side.model, side.outputs)
+            if forecast is None or not forecast.risks:
+                continue
+            # A network in which branches are decided by flags that are held is lowered at those.
+            held = {name: array for name, array in feeds[0].items() if name in compared.feeds.held}
+            network = forecast.lowered({name: array.shape for name, array in feeds[0].items()}, held)
+            seen = [forecast.emulate(network, feed) for feed in feeds]
+        except OnnxvisError:
+            # What cannot be lowered cannot be foretold; the files have been compared all the same.
+            continue
+        moved = furthest([item for overflow in seen for item in overflow.moved])
+        clipped: list[Risk] = [risk for risk in forecast.risks if any(each.clipped.get(risk.tensor) for each in seen)]
+        if not moved or not clipped:
+            continue
+        layers = dict.fromkeys(risk.layer for risk in clipped)
+        more = f" and {len(layers) - 1} more layers" if len(layers) > 1 else ""
+        text = (
+            f"int8 sums of the {which} file overflow at {clipped[0].layer!r}{more}: on x86 processors without VNNI "
+            f"onnxruntime clips them, and moves {moved[0]}. {remedy(forecast)}"
+        )
+        relative = moved[0].absolute / (moved[0].largest or 1.0)
+        yield Overflowing(text, clipped[0].layer, clipped[0].tensor, relative)
