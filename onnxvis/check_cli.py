@@ -24,8 +24,11 @@ from onnxvis.errors import OnnxvisError, SettingError
 from onnxvis.fingerprints import RECIPE
 from onnxvis.formats import as_json, github, junit, sarif
 from onnxvis.globs import absolute, files_of
+from onnxvis.inspection import Inspection
+from onnxvis.model import load
 from onnxvis.outcomes import CheckReport
 from onnxvis.pages import check_page
+from onnxvis.processor import clips_sums
 from onnxvis.render import check_writable, write_file
 from onnxvis.requests import size_of
 from onnxvis.summaries import headline, one_line, worst_outcome

@@ -177,7 +177,9 @@ def diff(
     with np.errstate(all="ignore"):
         compared = compare_models(*models, _request(given, inputs or {}))
         overflows = list(overflowing(compared))
-        causes = [item.detail for item in overflows if item.relative > _far(compared)]
+        far = [item for item in overflows if item.relative > _far(compared)]
+        # Where both do, that is no difference between them.
+        causes = [item.detail for item in far] if len(far) == 1 else []
         found = sorted([*details(compared, given.accept), *causes], key=lambda detail: _SERIOUS.index(detail.status))
     return Difference(
         first=names[0] if names else _called(first, models[0]),
@@ -187,7 +189,7 @@ def diff(
         layers=tuple(_layers(compared)),
         details=tuple(found),
         portraits=portraits(compared, units, recipe),
-        notes=(*_notes(compared), *(item.text for item in overflows if item.relative <= _far(compared))),
+        notes=(*_notes(compared), *(item.note for item in overflows if not causes or item not in far)),
         fail_on=given.fail_on,
         seconds=time.perf_counter() - began,
     )

@@ -18,10 +18,14 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxvis.graph import HANDING_ON
+
 MICROSOFT = "com.microsoft"
 _INT8, _UINT8 = TensorProto.INT8, TensorProto.UINT8
 _OFFSET = 128
 _OTHER: Mapping[int, int] = {_INT8: _UINT8, _UINT8: _INT8}
+_KEEPING = frozenset({"NhwcMaxPool"})
+"""Operators of com.microsoft that hand on what they get, beside those that the specification has."""
 _NUMPY: Mapping[int, Any] = {_INT8: np.int8, _UINT8: np.uint8}
 
 
@@ -197,8 +201,30 @@ class _Scope:
         types = {value.name: value.type.tensor_type.elem_type for value in values}
         types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
         # What is moved in a graph is not seen outside of it.
-        known = {name: dtype for name, dtype in types.items() if dtype}
-        return _Scope({**self.initializers, **own}, {**self.types, **known}, dict(self.moved))
+        known = {**self.types, **{name: dtype for name, dtype in types.items() if dtype}}
+        for node in graph.node:
+            dtype = _made(node, known)
+            if dtype is not None and node.output:
+                known.setdefault(node.output[0], dtype)
+        return _Scope({**self.initializers, **own}, known, dict(self.moved))
+
+
+def _made(node: onnx.NodeProto, known: Mapping[str, int]) -> int | None:
+    """Return the type of the integers that a node makes or hands on, if the file does not say it; None: not known."""
+    if node.op_type == "DynamicQuantizeLinear":
+        return _UINT8
+    if node.op_type == "QuantizeLinear":
+        given = next((attribute.i for attribute in node.attribute if attribute.name == "output_dtype"), 0)
+        zero_point = node.input[2] if len(node.input) > 2 else ""  # noqa: PLR2004 - x, scale, zero point
+        return given or (known.get(zero_point) if zero_point else int(_UINT8))
+    if node.op_type in HANDING_ON:
+        place = min(HANDING_ON[node.op_type])
+    elif node.op_type in _KEEPING or node.op_type.startswith("QLinear"):
+        # QLinearConcat has the scale of its result first.
+        place = 1 if node.op_type == "QLinearConcat" else 0
+    else:
+        return None
+    return known.get(node.input[place]) if len(node.input) > place else None
 
 
 class _Rewriter:

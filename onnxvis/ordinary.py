@@ -160,7 +160,4 @@ def note_of(model: Model, tensors: Sequence[str], *feeds: Mapping[str, Array]) -
         return None
     if not moved:
         return None
-    return (
-        f"onnxruntime on this processor clips int8 sums: an ordinary session moves {moved[0]}. What is said here is by "
-        "exact sums; 'onnxvis check' says what helps"
-    )
+    return f"onnxruntime on this processor clips int8 sums: an ordinary session moves {moved[0]}; figures here are exact"

@@ -191,7 +191,7 @@ def _verified(units: Units, meter: Meter, seed_image: Tensor | None) -> Verifica
         raise SettingError(message, report=report)
     require(units.model, report, units.inputs.shapes, feeds)
     note = note_of(units.model, units.tensors[:1], feeds)
-    return report if note is None else dataclasses.replace(report, notes=(note,))
+    return report if note is None else dataclasses.replace(report, notes=(f"{note}; 'onnxvis check' says what helps",))
 
 
 def _left_out(model: Model, tensors: Sequence[str]) -> dict[str, int]:

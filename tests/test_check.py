@@ -26,6 +26,7 @@ def test_a_good_model_passes_all_checks_in_order() -> None:
     assert [outcome.check for outcome in report.outcomes if outcome.status == "skip"] == [
         "policy",
         "saturated-units",
+        "int8-overflow",
         "baseline",
     ]
 
@@ -151,6 +152,11 @@ def test_small_real_models_pass(name: str, shared_models: Path) -> None:
     assert check(shared_models / f"{name}.onnx").status == "pass"
 
 
-@pytest.mark.parametrize("name", ["blobs", "grey", "keras_nhwc", "signals", "textures", "textures_int8", "volumes"])
+@pytest.mark.parametrize("name", ["blobs", "grey", "keras_nhwc", "signals", "textures", "volumes"])
 def test_the_samples_pass(name: str, root: Path) -> None:
     assert check(root / "samples" / f"{name}.onnx").status == "pass"
+
+
+def test_the_quantized_sample_passes_but_for_sums_that_overflow(root: Path) -> None:
+    found = statuses(check(root / "samples" / "textures_int8.onnx"))
+    assert {name for name, status in found.items() if status not in ("pass", "skip")} == {"int8-overflow"}

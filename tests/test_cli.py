@@ -303,6 +303,19 @@ def test_the_version_is_that_of_the_package(net: Path, onnxvis: Callable[..., Do
     assert onnxvis("--version", cwd=net).stdout == f"onnxvis {version('onnxvis')}\n"
 
 
+def test_the_version_with_verbose_says_what_a_report_needs(net: Path, onnxvis: Callable[..., Done]) -> None:
+    lines = onnxvis("--version", "--verbose", cwd=net).stdout.splitlines()
+    assert lines[0].split() == ["onnxvis", version("onnxvis")]
+    assert {"torch", "onnx", "processor", "int8"} <= {line.split()[0] for line in lines}
+    assert onnxvis("--verbose", "--version", cwd=net).stdout.splitlines() == lines
+
+
+def test_verbose_alone_is_a_usage_error(net: Path, onnxvis: Callable[..., Done]) -> None:
+    done = onnxvis("--verbose", cwd=net)
+    assert done.returncode == 2
+    assert "--verbose goes with --version" in done.stderr
+
+
 def test_a_process_of_its_own_prints_one_line_for_an_error(net: Path) -> None:
     command = [sys.executable, "-m", "onnxvis", "visualize", "net.onnx", "--node", "nothing"]
     done = subprocess.run(command, cwd=net, capture_output=True, text=True, check=False, timeout=120)

@@ -17,6 +17,8 @@ from onnxvis.settings import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("*/README.md"), *(ROOT / "docs").glob("*.md")])
+OF_SOME_PROCESSORS = re.compile(r"^(note +| +note: )onnxruntime on this processor clips .*\n(    .*\n)*", re.MULTILINE)
+"""What is printed on those alone that clip int8 sums."""
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
@@ -47,7 +49,7 @@ def test_a_documented_command_prints_what_the_page_says(
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main()
-    printed = capsys.readouterr().out.strip("\n")
+    printed = OF_SOME_PROCESSORS.sub("", capsys.readouterr().out).strip("\n")
     # Help is compared to the letter; elsewhere seconds and last digits differ between machines.
     if "--help" in command:
         assert printed == output

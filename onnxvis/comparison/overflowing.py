@@ -19,21 +19,28 @@ class Overflowing:
     """A file whose outputs move where sums are clipped.
 
     Attributes:
-        text: Which layers overflow, how far the outputs move, and what helps.
+        text: Which layers overflow, and how far the outputs move.
+        remedy: What helps.
         layer: The first of them.
         tensor: The tensor there.
         relative: How far the outputs move, relative to their largest magnitude.
     """
 
     text: str
+    remedy: str
     layer: str
     tensor: str
     relative: float
 
     @property
+    def note(self) -> str:
+        """What was found, as a remark."""
+        return f"{self.text}: 'onnxvis check' says what helps"
+
+    @property
     def detail(self) -> Detail:
         """What was found, as a warning."""
-        return Detail("warn", self.text, self.layer, self.tensor, {"relative_error": self.relative})
+        return Detail("warn", f"{self.text}. {self.remedy}", self.layer, self.tensor, {"relative_error": self.relative})
 
 
 def overflowing(compared: Comparison) -> Iterator[Overflowing]:
@@ -63,8 +70,8 @@ def overflowing(compared: Comparison) -> Iterator[Overflowing]:
         layers = dict.fromkeys(risk.layer for risk in clipped)
         more = f" and {len(layers) - 1} more layers" if len(layers) > 1 else ""
         text = (
-            f"int8 sums of the {which} file overflow at {clipped[0].layer!r}{more}: on x86 processors without VNNI "
-            f"onnxruntime clips them, and moves {moved[0]}. {remedy(forecast)}"
+            f"int8 sums of the {which} file overflow at {clipped[0].layer!r}{more} on x86 processors without VNNI, "
+            f"which moves {moved[0]}"
         )
         relative = moved[0].absolute / (moved[0].largest or 1.0)
-        yield Overflowing(text, clipped[0].layer, clipped[0].tensor, relative)
+        yield Overflowing(text, remedy(forecast), clipped[0].layer, clipped[0].tensor, relative)
