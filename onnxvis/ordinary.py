@@ -160,4 +160,6 @@ def note_of(model: Model, tensors: Sequence[str], *feeds: Mapping[str, Array]) -
         return None
     if not moved:
         return None
-    return f"onnxruntime on this processor clips int8 sums: an ordinary session moves {moved[0]}; figures here are exact"
+    return (
+        f"onnxruntime on this processor clips int8 sums: an ordinary session moves {moved[0]}; figures here are exact"
+    )

@@ -56,10 +56,14 @@ def constant(tensor: ir.TensorProtocol, precision: Precision = "float32") -> Ten
 
 
 def from_array(array: np.ndarray[Any, Any], held: torch.dtype) -> Tensor:
-    """Copy an array, also of the small types that numpy knows by `ml_dtypes` alone, into a torch dtype."""
+    """Copy an array, also of the small types that numpy knows by `ml_dtypes` alone, into a torch dtype.
+
+    The copy lies where torch puts it: matrix products of some processors round by where their factors begin, and numpy
+    begins anywhere, so that the same recipe would not make the same bits.
+    """
     if array.dtype.isbuiltin == _REGISTERED:
         array = array.astype(np.float32 if held.is_floating_point else np.int8)
-    return torch.from_numpy(np.array(array)).to(held)
+    return torch.from_numpy(np.array(array)).to(held, copy=True)
 
 
 def as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
