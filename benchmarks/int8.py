@@ -2,10 +2,10 @@
 
     python benchmarks/int8.py [MODEL...]
 
-For each model, and for small networks that onnxruntime's quantizer writes in all of its ways: how far the torch graph,
-with exact sums, is from the reference; how far clipped sums move the output, foretold and as an ordinary session on this
-processor moves it (nothing, where it has VNNI); which share of the sums overflows; and the seconds that the forecast
-takes. Moves are relative to the output's largest magnitude, the largest of the probes of `onnxvis check`.
+For each model, and for small networks that onnxruntime's quantizer writes in all of its ways: how far the torch graph
+with exact sums is from the reference; how far clipped sums move the output, as an ordinary session on this processor
+moves it (nothing, where it has VNNI), and foretold; which share of the sums overflows; and the seconds that the
+forecast takes. Moves are relative to the output's largest magnitude, the largest of the probes of `onnxvis check`.
 """
 
 from __future__ import annotations
