@@ -18,7 +18,7 @@ import onnx_ir as ir
 import torch
 
 from onnxvis.config import CheckSettings
-from onnxvis.errors import OracleError, UnknownSizeError, UnsupportedOpError
+from onnxvis.errors import OnnxvisError, OracleError, UnknownSizeError, UnsupportedOpError
 from onnxvis.graph import ancestors, inputs_of, read_values
 from onnxvis.model import Model
 from onnxvis.network import full_precision
@@ -105,6 +105,16 @@ class Inspection:
         known = {"UNDEFINED", *ir.DataType.__members__}
         return tuple(str(spec.name) for spec in self.model.outputs if spec.dtype in known)
 
+    @functools.cached_property
+    def answers(self) -> tuple[str, ...]:
+        """The outputs that stand for floats and can be lowered; where there is none, the last tensor of that kind.
+
+        Raises:
+            OnnxvisError: Nothing can be lowered.
+        """
+        names = self.lowered.names
+        return tuple(name for name in self.outputs if name in names) or names[-1:]
+
     def run(self, feeds: Mapping[str, Array]) -> Arrays:
         """Return what the reference has at any inputs, by tensor name.
 
@@ -175,7 +185,11 @@ class Inspection:
     @functools.cached_property
     def ordinary_note(self) -> str | None:
         """What an ordinary session on this processor computes otherwise; None: nothing."""
-        return note_of(self.model, self.outputs or self.tensors[-1:], *(probe.feeds for probe in self.probes))
+        try:
+            answers = self.answers
+        except OnnxvisError:
+            answers = self.tensors[-1:]
+        return note_of(self.model, answers, *(probe.feeds for probe in self.probes))
 
     @property
     def place(self) -> str:

@@ -64,11 +64,13 @@ class Overflow:
         clipped: How many sums were off, by tensor of the optimized model.
         sums: Of how many.
         moved: The outputs that moved, the furthest first.
+        looked: How many pairs of products were looked at: what took the time.
     """
 
     clipped: Mapping[str, int]
     sums: Mapping[str, int]
     moved: tuple[Moved, ...]
+    looked: int
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Forecast:
                 found = _several(_Named(network, tally).run(*arguments))
         pairs = zip(self.outputs, found, wanted, strict=True)
         moved = furthest([how_far(name, *(widened(each).numpy() for each in pair)) for name, *pair in pairs])
-        return Overflow(tally.clipped, tally.sums, tuple(moved))
+        return Overflow(tally.clipped, tally.sums, tuple(moved), tally.looked)
 
 
 class _Named(fx.Interpreter):

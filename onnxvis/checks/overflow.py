@@ -8,7 +8,7 @@ from onnxvis.checks.concluding import concluded, listed, skipped
 from onnxvis.config import CheckSettings
 from onnxvis.errors import OnnxvisError
 from onnxvis.inspection import Inspection
-from onnxvis.ordinary import furthest
+from onnxvis.ordinary import furthest, multiplies_integers
 from onnxvis.outcomes import Detail, Outcome
 from onnxvis.overflow import Forecast, Overflow, Risk, foretell, remedy
 from onnxvis.probes import Probe
@@ -16,6 +16,9 @@ from onnxvis.probes import Probe
 Seen = Mapping[Probe, Overflow]
 
 NAME = "int8-overflow"
+_NOTHING = "onnxruntime multiplies no uint8 by int8"
+_MOST_PAIRS = 2e9
+"""Pairs of products, a quarter of a minute, after which no further probe is looked at."""
 
 
 def check_overflow(inspection: Inspection, _: CheckSettings) -> Outcome:
@@ -28,9 +31,11 @@ def check_overflow(inspection: Inspection, _: CheckSettings) -> Outcome:
     Raises:
         UnsupportedOpError: onnxruntime does not say what it makes of the model.
     """
-    forecast = foretell(inspection.model, inspection.outputs)
+    if not multiplies_integers(inspection.model):
+        return skipped(NAME, _NOTHING)
+    forecast = foretell(inspection.model, inspection.answers)
     if forecast is None:
-        return skipped(NAME, "onnxruntime multiplies no uint8 by int8")
+        return skipped(NAME, _NOTHING)
     layers = f"{forecast.products} product{'s' if forecast.products > 1 else ''} of uint8 and int8"
     if not forecast.risks:
         return concluded(NAME, [], f"{layers}, none with weights large enough to overflow")
@@ -42,7 +47,11 @@ def check_overflow(inspection: Inspection, _: CheckSettings) -> Outcome:
             f"outputs move is not known: {error}"
         )
         return concluded(NAME, [Detail("warn", text, forecast.risks[0].layer), *_layers(forecast, {})], "")
-    seen = {probe: forecast.emulate(network, probe.feeds) for probe in inspection.probes}
+    seen: dict[Probe, Overflow] = {}
+    for probe in inspection.probes:
+        seen[probe] = forecast.emulate(network, probe.feeds)
+        if sum(overflow.looked for overflow in seen.values()) > _MOST_PAIRS:
+            break
     good = f"{layers}; {len(forecast.risks)} can overflow by their weights, to no effect on {len(seen)} probes"
     return concluded(NAME, [*_moved(forecast, seen), *_layers(forecast, seen)], good)
 

@@ -43,11 +43,13 @@ class Tally:
         node: What is being computed, as its caller names it.
         clipped: How many sums were off, by node.
         sums: Of how many, by node.
+        looked: How many pairs of products had to be looked at, of which few can be clipped.
     """
 
     node: str = ""
     clipped: dict[str, int] = field(default_factory=dict)
     sums: dict[str, int] = field(default_factory=dict)
+    looked: int = 0
 
     def count(self, lost: Tensor) -> None:
         """Add what was lost of some sums to those of the current node."""
@@ -192,8 +194,12 @@ def lost_of_convolution(
         weights = weights.reshape(filters // group, -1).T
         if not _can_overflow(weights):
             continue
-        found = _lost(taps.reshape(-1, weights.shape[0]), weights)
-        lost[:, own] = found.reshape(x.shape[0], *sizes, -1).movedim(-1, 1)
+        rows = max(1, _AT_ONCE // max(taps[:, :1].numel(), 1))
+        found = [
+            _lost(piece.reshape(-1, weights.shape[0]), weights).reshape(*piece.shape[: 1 + rank], -1)
+            for piece in torch.split(taps, rows, 1)
+        ]
+        lost[:, own] = torch.cat(found, 1).movedim(-1, 1)
     return lost
 
 
@@ -246,6 +252,8 @@ def _lost(a: Tensor, b: Tensor) -> Tensor:
     most = torch.maximum(*terms[0]) + torch.maximum(*terms[1])
     least = torch.minimum(*terms[0]) + torch.minimum(*terms[1])
     risky = (most > HIGH) | (least < LOW)
+    if (tally := _tally.get()) is not None:
+        tally.looked += int(risky.sum()) * len(a)
     step = max(1, _AT_ONCE // len(a))
     for column in risky.any(0).nonzero()[:, 0].tolist():
         for places in torch.split(risky[:, column].nonzero()[:, 0], step):
