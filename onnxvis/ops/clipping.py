@@ -30,7 +30,7 @@ LOW, HIGH = -(1 << 15), (1 << 15) - 1
 """The range of the sum of two products."""
 MOST = 255
 """The largest uint8."""
-_AT_ONCE = 1 << 24
+_AT_ONCE = 1 << 22
 """Products that are looked at together."""
 Order = Literal["channels", "taps"]
 
@@ -242,24 +242,22 @@ def _lost(a: Tensor, b: Tensor) -> Tensor:
     if b.shape[1] > a.shape[0]:
         # One after the other what there is less of.
         return _lost(b.T, a.T).T
-    lost = a.new_zeros((a.shape[0], b.shape[1]), dtype=torch.float64)
+    lost = a.new_zeros((b.shape[1], a.shape[0]), dtype=torch.float64)
     if not lost.numel():
-        return lost
+        return lost.T
     a_even, a_odd = (part.contiguous() for part in _neighbors(a.T, 0))
     b_even, b_odd = _neighbors(b, 0)
     # The largest and the smallest sum of each pair, over all rows: few pairs can be clipped.
     terms = [(x.amax(1, keepdim=True) * w, x.amin(1, keepdim=True) * w) for x, w in ((a_even, b_even), (a_odd, b_odd))]
     most = torch.maximum(*terms[0]) + torch.maximum(*terms[1])
     least = torch.minimum(*terms[0]) + torch.minimum(*terms[1])
-    risky = (most > HIGH) | (least < LOW)
+    places, columns = ((most > HIGH) | (least < LOW)).nonzero(as_tuple=True)
     if (tally := _tally.get()) is not None:
-        tally.looked += int(risky.sum()) * len(a)
-    step = max(1, _AT_ONCE // len(a))
-    for column in risky.any(0).nonzero()[:, 0].tolist():
-        for places in torch.split(risky[:, column].nonzero()[:, 0], step):
-            sums = a_even[places] * b_even[places, column, None] + a_odd[places] * b_odd[places, column, None]
-            lost[:, column] += (sums.clamp(LOW, HIGH) - sums).sum(0, dtype=torch.float64)
-    return lost
+        tally.looked += len(places) * len(a)
+    for k, n in zip(*(torch.split(each, max(1, _AT_ONCE // len(a))) for each in (places, columns)), strict=True):
+        sums = a_even[k] * b_even[k, n, None] + a_odd[k] * b_odd[k, n, None]
+        lost.index_add_(0, n, (sums.clamp(LOW, HIGH) - sums).double())
+    return lost.T
 
 
 def pairs_of(w: Tensor, order: Order, group: int) -> Tensor | None:
