@@ -38,8 +38,8 @@ def row(name: str, path: Path) -> tuple[str, ...]:
     forecast = foretell(model, inspection.outputs)
     if forecast is None:
         return (name, f"{exact:.1e}", _size(measured), "none", "0", "0 %", "")
-    network = forecast.lowered(inspection.shapes, inspection.flags)
-    seen = [forecast.emulate(network, fed) for fed in feeds]
+    emulation = forecast.emulation(inspection.shapes, inspection.flags)
+    seen = [found for fed in feeds if (found := emulation.run(fed)) is not None]
     seconds = time.perf_counter() - began
     clipped = sum(sum(each.clipped.values()) for each in seen)
     share = 100 * clipped / max(sum(sum(each.sums.values()) for each in seen), 1)
@@ -49,7 +49,7 @@ def row(name: str, path: Path) -> tuple[str, ...]:
 
 
 def _size(moved: list[Moved]) -> str:
-    return f"{moved[0].absolute / (moved[0].largest or 1.0):.3g}" if moved else "0"
+    return f"{moved[0].relative:.3g}" if moved else "0"
 
 
 def main() -> None:

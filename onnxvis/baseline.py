@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import onnx_ir as ir
+
 from onnxvis import fingerprints
 from onnxvis.config import CheckSettings
 from onnxvis.drift import TOLERANCES, arithmetic
@@ -23,6 +25,7 @@ from onnxvis.fingerprints import Unit, Units, chosen_units, named_units
 from onnxvis.globs import absolute
 from onnxvis.kinds import ANY_TEXT, Reader, anything, checked, choice, either, mapping, number, several, whole
 from onnxvis.model import Model, load
+from onnxvis.ordinary import note_of
 from onnxvis.recipe import Recipe
 from onnxvis.recorded_inputs import PREPROCESS, RecordedInput, copies, feeds, open_shapes, recorded_inputs
 from onnxvis.render import write_file
@@ -177,6 +180,20 @@ def record(
         units=named_units(loaded, units, base) if units else chosen_units(loaded, found, base),
         tensors=found,
     )
+
+
+def ordinary_note(model: Model, recorded: Baseline) -> str | None:
+    """Return what an ordinary session on this processor computes otherwise of what was recorded; None: nothing.
+
+    Args:
+        model: The model.
+        recorded: Its baseline.
+    """
+    outputs = [name for name, dtype in recorded.outputs if dtype in ir.DataType.__members__]
+    try:
+        return note_of(model, outputs, *feeds(model, recorded.inputs, recorded.held, recorded.seed))
+    except OnnxvisError:
+        return None
 
 
 def _with_settings(recipe: Recipe, shapes: Mapping[str, tuple[int, ...]], settings: CheckSettings) -> Recipe:

@@ -17,18 +17,16 @@ from typing import Annotated, Any
 import typer
 
 from onnxvis import check_table, options, report
-from onnxvis.baseline import record
+from onnxvis.baseline import ordinary_note, record
 from onnxvis.commands import INTERRUPTED
 from onnxvis.config import CheckSettings, Config, chosen_checks, overridden
 from onnxvis.errors import OnnxvisError, SettingError
 from onnxvis.fingerprints import RECIPE
 from onnxvis.formats import as_json, github, junit, sarif
 from onnxvis.globs import absolute, files_of
-from onnxvis.inspection import Inspection
 from onnxvis.model import load
 from onnxvis.outcomes import CheckReport
 from onnxvis.pages import check_page
-from onnxvis.processor import clips_sums
 from onnxvis.render import check_writable, write_file
 from onnxvis.requests import size_of
 from onnxvis.summaries import headline, one_line, worst_outcome
@@ -156,13 +154,13 @@ def baseline(
         settings = overridden(Config.of(config).settings_for(model), **given)
         recipe = None if steps is None else dataclasses.replace(RECIPE, steps=steps)
     try:
-        recorded = record(model, [_unit(word) for word in unit or ()], settings=settings, recipe=recipe)
+        loaded = load(model)
+        recorded = record(loaded, [_unit(word) for word in unit or ()], settings=settings, recipe=recipe)
+        note = ordinary_note(loaded, recorded)
     except KeyboardInterrupt:
         report.error("interrupted: no baseline is written")
         raise typer.Exit(INTERRUPTED) from None
     recorded.save(target)
-    # On other processors there is nothing to say, and nothing is run for it.
-    note = Inspection(load(model), settings).ordinary_note if clips_sums() else None
     if note is not None:
         report.fact("note", note)
     for item in recorded.units:

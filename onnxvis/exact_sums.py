@@ -8,6 +8,7 @@ written here such that no uint8 meets an int8 where sums would be clipped.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ _OFFSET = 128
 _OTHER: Mapping[int, int] = {_INT8: _UINT8, _UINT8: _INT8}
 _KEEPING = frozenset({"NhwcMaxPool"})
 """Operators of com.microsoft that hand on what they get, beside those that the specification has."""
+_PLACES = {"QLinearConcat": 1, "QLinearWhere": 1}
+"""Where others have the integers of whose type their result is."""
 _NUMPY: Mapping[int, Any] = {_INT8: np.int8, _UINT8: np.uint8}
 
 
@@ -77,7 +80,7 @@ PRODUCTS: Mapping[tuple[str, str], tuple[Product, ...]] = {
         _product(Factor(None, None), Factor(2, 11)),
     ),
 }
-"""All operators of onnxruntime that multiply integers of 8 bits, by domain and name."""
+"""All operators of onnxruntime whose sums of 8-bit products can be clipped, by domain and name."""
 
 
 def products_of(node: onnx.NodeProto | ir.Node) -> tuple[Product, ...]:
@@ -100,53 +103,79 @@ def with_exact_sums(
     Args:
         proto: The model, its functions inlined; it is not changed.
         weights: Those of its initializers whose values lie elsewhere, by name.
-        types: Types of tensors, by name, as `onnx_ir.DataType` names them; what the model itself says is read there.
+        types: Types of tensors, by name, as `onnx_ir.DataType` names them; what can be inferred need not be given.
 
     Returns:
         The model, itself where nothing had to be changed, and the weights that lie elsewhere.
     """
     known = dict(weights or {})
-    if not any(products_of(node) for graph in _graphs(proto.graph) for node in graph.node):
+    if not any(products_of(node) for graph in graphs_of(proto.graph) for node in graph.node):
         return proto, known
     written = onnx.ModelProto()
     written.CopyFrom(proto)
-    given = {name: ir.DataType[dtype].value for name, dtype in (types or {}).items() if dtype != "UNDEFINED"}
+    members = ir.DataType.__members__
+    given = {name: int(members[dtype]) for name, dtype in (types or {}).items() if members.get(dtype)}
     rewriter = _Rewriter(known, _names(written.graph))
-    rewriter.rewrite(written.graph, _Scope(types=given))
+    rewriter.rewrite(written.graph, _inferred(proto).graph, _Scope(types=given))
     if not rewriter.changed:
         return proto, known
-    # onnxruntime takes no values for weights that nobody reads.
-    unread = known.keys() - {name for graph in _graphs(written.graph) for name in _read(graph)}
-    kept = [tensor for tensor in written.graph.initializer if tensor.name not in unread]
-    left = onnx.GraphProto(initializer=kept)
-    written.graph.ClearField("initializer")
-    written.graph.initializer.extend(left.initializer)
-    return written, {name: tensor for name, tensor in known.items() if name not in unread}
+    # onnxruntime takes no values for weights that nobody reads, and in old files no such weights at all.
+    read = {name for graph in graphs_of(written.graph) for name in _read(graph)}
+    for graph in graphs_of(written.graph):
+        kept = onnx.GraphProto(
+            initializer=[each for each in graph.initializer if each.name in read or each.name not in rewriter.replaced]
+        )
+        graph.ClearField("initializer")
+        graph.initializer.extend(kept.initializer)
+    return written, {name: tensor for name, tensor in known.items() if name in read}
 
 
-def clipped_products(proto: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, Product, onnx.TensorProto | None]]:
+@dataclass(frozen=True)
+class Clipped:
+    """A product whose sums are clipped on processors without VNNI.
+
+    Attributes:
+        node: The node that sums it.
+        product: Which of its products.
+        weight: The factor that could be written as the other type; None where it is no weight.
+        holder: The node of the main graph that it is, or that holds it in a branch or loop.
+    """
+
+    node: onnx.NodeProto
+    product: Product
+    weight: onnx.TensorProto | None
+    holder: onnx.NodeProto
+
+
+def clipped_products(proto: onnx.ModelProto) -> Iterator[Clipped]:
     """Yield the products whose sums are clipped on processors without VNNI, in the order of computation.
 
     Args:
         proto: The model, its functions inlined and its weights in it.
-
-    Yields:
-        The node, the product, and its int8 factor (of `ConvInteger` the uint8 one); None where it is no weight.
     """
-    yield from _clipped(proto.graph, _Scope())
+    if any(products_of(node) for graph in graphs_of(proto.graph) for node in graph.node):
+        yield from _clipped(proto.graph, _inferred(proto).graph, _Scope(), None)
 
 
 def _clipped(
-    graph: onnx.GraphProto, around: _Scope
-) -> Iterator[tuple[onnx.NodeProto, Product, onnx.TensorProto | None]]:
-    scope = around.inside(graph)
-    for node in graph.node:
+    graph: onnx.GraphProto, inferred: onnx.GraphProto, around: _Scope, holder: onnx.NodeProto | None
+) -> Iterator[Clipped]:
+    scope = around.inside(graph, inferred)
+    for node, told in zip(graph.node, inferred.node, strict=True):
         for product in products_of(node):
             if _is_clipped(node, product, scope):
                 name = "" if product.moved.place is None else node.input[product.moved.place]
-                yield node, product, scope.initializers[name][0] if name in scope.initializers else None
-        for inner in _subgraphs(node):
-            yield from _clipped(inner, scope)
+                weight = scope.initializers[name][0] if name in scope.initializers else None
+                yield Clipped(node, product, weight, holder or node)
+        for inner, known in zip(_subgraphs(node), _subgraphs(told), strict=True):
+            yield from _clipped(inner, known, scope, holder or node)
+
+
+def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model with the types that ONNX infers; itself where it does not."""
+    with contextlib.suppress(Exception):  # a RuntimeError of C++, a ValueError for what is too large
+        return onnx.shape_inference.infer_shapes(proto)
+    return proto
 
 
 def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
@@ -156,12 +185,16 @@ def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from attribute.graphs
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Yield a graph and all graphs in it."""
+def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield a graph and all graphs in it.
+
+    Args:
+        graph: Of a model.
+    """
     yield graph
     for node in graph.node:
         for inner in _subgraphs(node):
-            yield from _graphs(inner)
+            yield from graphs_of(inner)
 
 
 def _read(graph: onnx.GraphProto) -> Iterator[str]:
@@ -172,7 +205,7 @@ def _read(graph: onnx.GraphProto) -> Iterator[str]:
 
 def _names(graph: onnx.GraphProto) -> set[str]:
     found: set[str] = set()
-    for each in _graphs(graph):
+    for each in graphs_of(graph):
         found.update(value.name for value in (*each.input, *each.output))
         found.update(tensor.name for tensor in each.initializer)
         found.update(name for node in each.node for name in (*node.input, *node.output))
@@ -193,19 +226,21 @@ class _Scope:
     types: Mapping[str, int] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
 
-    def inside(self, graph: onnx.GraphProto) -> _Scope:
-        """Return that of a graph in this one."""
+    def inside(self, graph: onnx.GraphProto, inferred: onnx.GraphProto) -> _Scope:
+        """Return that of a graph in this one; `inferred` is the same graph with more types."""
         inputs = {value.name for value in graph.input}
         own = {tensor.name: (tensor, graph) for tensor in graph.initializer if tensor.name not in inputs}
-        values = (*graph.input, *graph.value_info, *graph.output)
+        values = (*inferred.input, *inferred.value_info, *inferred.output)
         types = {value.name: value.type.tensor_type.elem_type for value in values}
         types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
         # What is moved in a graph is not seen outside of it.
         known = {**self.types, **{name: dtype for name, dtype in types.items() if dtype}}
         for node in graph.node:
             dtype = _made(node, known)
-            if dtype is not None and node.output:
-                known.setdefault(node.output[0], dtype)
+            # Beside the result some return indices, or a mask.
+            for name in node.output if node.op_type == "Split" else node.output[:1]:
+                if dtype is not None:
+                    known.setdefault(name, dtype)
         return _Scope({**self.initializers, **own}, known, dict(self.moved))
 
 
@@ -217,11 +252,12 @@ def _made(node: onnx.NodeProto, known: Mapping[str, int]) -> int | None:
         given = next((attribute.i for attribute in node.attribute if attribute.name == "output_dtype"), 0)
         zero_point = node.input[2] if len(node.input) > 2 else ""  # noqa: PLR2004 - x, scale, zero point
         return given or (known.get(zero_point) if zero_point else int(_UINT8))
-    if node.op_type in HANDING_ON:
+    if node.op_type in _PLACES:
+        place = _PLACES[node.op_type]
+    elif node.op_type in HANDING_ON:
         place = min(HANDING_ON[node.op_type])
     elif node.op_type in _KEEPING or node.op_type.startswith("QLinear"):
-        # QLinearConcat has the scale of its result first.
-        place = 1 if node.op_type == "QLinearConcat" else 0
+        place = 0
     else:
         return None
     return known.get(node.input[place]) if len(node.input) > place else None
@@ -234,17 +270,18 @@ class _Rewriter:
         self.weights = weights
         self.names = names
         self.changed = False
+        self.replaced: set[str] = set()
 
-    def rewrite(self, graph: onnx.GraphProto, around: _Scope) -> None:
-        scope = around.inside(graph)
+    def rewrite(self, graph: onnx.GraphProto, inferred: onnx.GraphProto, around: _Scope) -> None:
+        scope = around.inside(graph, inferred)
         nodes: list[onnx.NodeProto] = []
-        for node in graph.node:
+        for node, told in zip(graph.node, inferred.node, strict=True):
             for product in products_of(node):
                 if _is_clipped(node, product, scope):
                     nodes += self._move(node, product.moved, scope)
                     self.changed = True
-            for inner in _subgraphs(node):
-                self.rewrite(inner, scope)
+            for inner, known in zip(_subgraphs(node), _subgraphs(told), strict=True):
+                self.rewrite(inner, known, scope)
             nodes.append(node)
         if len(nodes) > len(graph.node):
             ordered = onnx.GraphProto(node=nodes)
@@ -267,6 +304,7 @@ class _Rewriter:
 
     def _moved_input(self, node: onnx.NodeProto, place: int, to: int, scope: _Scope) -> Iterator[onnx.NodeProto]:
         name = node.input[place]
+        self.replaced.add(name)
         if name not in scope.moved:
             scope.moved[name] = moved = self._fresh(f"{name}/{np.dtype(_NUMPY[to]).name}")
             if name in scope.initializers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -24,6 +24,11 @@ HANDING_ON: Mapping[str, frozenset[int]] = {
 stays what it is."""
 _QUANTIZING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QGemm", "NhwcMaxPool"})
 _QUANTIZING_FAMILY = "QLinear"
+_DRAWN = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+_TRAINING = 2
+"""Where Dropout is told that it drops anything."""
 
 
 def is_default_domain(domain: str) -> bool:
@@ -101,6 +106,31 @@ def inputs_of(graph: ir.Graph, values: Iterable[ir.Value]) -> list[ir.Value]:
     read = {value for node in ancestors(wanted) for value in read_values(node)}
     read.update(wanted)
     return [value for value in real_inputs(graph) if value in read]
+
+
+def drawn_values(graph: ir.Graph) -> set[ir.Value]:
+    """Return what is drawn anew in every run, and all that is computed from it."""
+    found: set[ir.Value] = set()
+    for node in graph:
+        if _draws(node) or not found.isdisjoint(read_values(node)):
+            found.update(node.outputs)
+    return found
+
+
+def _draws(node: ir.Node) -> bool:
+    """Tell whether a node, or one in its subgraphs, draws random numbers."""
+    if node.op_type == "Dropout":
+        mode = node.inputs[_TRAINING] if len(node.inputs) > _TRAINING else None
+        known = None if mode is None else ir.convenience.get_const_tensor(mode)
+        return mode is not None and (known is None or bool(known.numpy().any()))
+    inner = (graph for attribute in node.attributes.values() for graph in _graphs(attribute))
+    return node.op_type in _DRAWN or any(_draws(each) for graph in inner for each in graph)
+
+
+def _graphs(attribute: ir.Attr) -> Sequence[ir.Graph]:
+    if attribute.type == ir.AttributeType.GRAPH:
+        return [attribute.as_graph()]
+    return attribute.as_graphs() if attribute.type == ir.AttributeType.GRAPHS else []
 
 
 def captured_values(graph: ir.Graph) -> Iterator[ir.Value]:

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,8 @@ import onnx_ir as ir
 import torch
 
 from onnxvis.config import CheckSettings
-from onnxvis.errors import OnnxvisError, OracleError, UnknownSizeError, UnsupportedOpError
-from onnxvis.graph import ancestors, inputs_of, read_values
+from onnxvis.errors import OracleError, UnknownSizeError, UnsupportedOpError
+from onnxvis.graph import ancestors, drawn_values, inputs_of
 from onnxvis.model import Model
 from onnxvis.network import full_precision
 from onnxvis.oracle import Arrays, Oracle
@@ -32,9 +32,6 @@ Array = np.ndarray[Any, Any]
 
 _KEPT_BYTES = 1 << 30
 """How many bytes of the reference's arrays are kept; those of further probes are computed again when asked for."""
-_DRAWN = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
 _LARGE_BYTES = 256 << 20
 _SCALE = 1e-30
 
@@ -104,16 +101,6 @@ class Inspection:
         """The names of the outputs that are tensors, in the file's order."""
         known = {"UNDEFINED", *ir.DataType.__members__}
         return tuple(str(spec.name) for spec in self.model.outputs if spec.dtype in known)
-
-    @functools.cached_property
-    def answers(self) -> tuple[str, ...]:
-        """The outputs that stand for floats and can be lowered; where there is none, the last tensor of that kind.
-
-        Raises:
-            OnnxvisError: Nothing can be lowered.
-        """
-        names = self.lowered.names
-        return tuple(name for name in self.outputs if name in names) or names[-1:]
 
     def run(self, feeds: Mapping[str, Array]) -> Arrays:
         """Return what the reference has at any inputs, by tensor name.
@@ -185,11 +172,7 @@ class Inspection:
     @functools.cached_property
     def ordinary_note(self) -> str | None:
         """What an ordinary session on this processor computes otherwise; None: nothing."""
-        try:
-            answers = self.answers
-        except OnnxvisError:
-            answers = self.tensors[-1:]
-        return note_of(self.model, answers, *(probe.feeds for probe in self.probes))
+        return note_of(self.model, self.outputs or self.tensors[-1:], *(probe.feeds for probe in self.probes))
 
     @property
     def place(self) -> str:
@@ -233,11 +216,7 @@ class Inspection:
     @functools.cached_property
     def _random(self) -> set[ir.Value]:
         """What is drawn anew in every run, and all that is computed from it."""
-        found: set[ir.Value] = set()
-        for node in self.model.ir.graph:
-            if _draws(node) or not found.isdisjoint(read_values(node)):
-                found.update(node.outputs)
-        return found
+        return drawn_values(self.model.ir.graph)
 
     def reference(self, probe: Probe) -> Arrays:
         """Return what the reference has at a probe, by tensor name; kept as far as there is room.
@@ -286,18 +265,6 @@ class Inspection:
         """Return the short name of a tensor's layer, as `--node` takes it."""
         value = self.model.values.get(tensor)
         return tensor if value is None else self.model.names.short_name(value)
-
-
-def _draws(node: ir.Node) -> bool:
-    """Tell whether a node, or one in its subgraphs, draws random numbers."""
-    inner = (graph for attribute in node.attributes.values() for graph in _graphs(attribute))
-    return node.op_type in _DRAWN or any(_draws(each) for graph in inner for each in graph)
-
-
-def _graphs(attribute: ir.Attr) -> Sequence[ir.Graph]:
-    if attribute.type == ir.AttributeType.GRAPH:
-        return [attribute.as_graph()]
-    return attribute.as_graphs() if attribute.type == ir.AttributeType.GRAPHS else []
 
 
 def _size(arrays: Arrays) -> int:

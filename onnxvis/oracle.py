@@ -19,7 +19,7 @@ from onnx.reference import ReferenceEvaluator
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByOrt
 
 from onnxvis.errors import OnnxvisError, OracleError
-from onnxvis.exact_sums import with_exact_sums
+from onnxvis.exact_sums import graphs_of, with_exact_sums
 from onnxvis.graph import ancestors, inputs_of, read_values
 from onnxvis.model import Model
 
@@ -216,7 +216,7 @@ def open_session(proto: onnx.ModelProto, weights: Weights) -> _Session:
     options.log_severity_level = _QUIET
     # As many threads as torch has, of which the user's settings speak; onnxruntime asks the machine alone.
     options.intra_op_num_threads = torch.get_num_threads()
-    if any(node.op_type in _ROUNDED_BY_THREAD for node in proto.graph.node):
+    if any(node.op_type in _ROUNDED_BY_THREAD for graph in graphs_of(proto.graph) for node in graph.node):
         options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     handed = [_handed(tensor) for tensor in weights.values()]

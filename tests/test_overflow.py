@@ -15,7 +15,7 @@ from onnxvis.model import Model, load
 from onnxvis.ops.clipping import clipped_sums
 from onnxvis.oracle import open_session
 from onnxvis.ordinary import moved_here, note_of
-from onnxvis.overflow import Forecast, foretell, remedy
+from onnxvis.overflow import Forecast, Overflow, foretell, remedy
 from onnxvis.processor import clips_sums
 from tests.int8_models import CLIPPED, EXACT, REDUCED, dynamic, static
 from tests.models import conv_net, parsed
@@ -30,9 +30,10 @@ def forecast(model: Model) -> Forecast:
     return found
 
 
-def emulated(model: Model, feeds: dict[str, Any]) -> Any:
-    found = forecast(model)
-    return found.emulate(found.lowered({name: array.shape for name, array in feeds.items()}), feeds)
+def emulated(model: Model, feeds: dict[str, Any]) -> Overflow:
+    found = forecast(model).emulation({name: array.shape for name, array in feeds.items()}).run(feeds)
+    assert found is not None
+    return found
 
 
 def feeds_of(model: Model, seed: int = 9) -> dict[str, Any]:
@@ -105,8 +106,8 @@ def test_layers_are_called_as_in_the_file(tmp_path: Path) -> None:
 def test_signed_activations_are_made_unsigned_by_the_optimizer_and_the_remedy_says_so(tmp_path: Path) -> None:
     (tmp_path / "signed").mkdir()
     signed = forecast(load(CLIPPED["static, int8 activations"](tmp_path / "signed")))
-    assert "session.qdqisint8allowed=1" in remedy(signed)
-    assert "session.qdqisint8allowed=1" not in remedy(forecast(load(static(tmp_path))))
+    assert "session.qdqisint8allowed" in remedy(signed)
+    assert "session.qdqisint8allowed" not in remedy(forecast(load(static(tmp_path))))
 
 
 def test_products_of_two_activations_can_overflow_whatever_the_weights() -> None:
@@ -122,6 +123,7 @@ def test_products_of_two_activations_can_overflow_whatever_the_weights() -> None
     # 255 * 127 twice is beyond 32767, four times a row.
     (moved,) = overflow.moved
     assert (moved.largest, moved.absolute) == (8 * 255 * 127, 4 * (2 * 255 * 127 - 32767))
+    assert str(moved) == "4 of the 4 integers of 'y'"
 
 
 def test_a_model_that_onnxruntime_does_not_run_has_no_forecast() -> None:
@@ -145,7 +147,7 @@ def test_the_note_names_the_tensor_and_the_size(tmp_path: Path, monkeypatch: pyt
 
 def emulate_clipping(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
     """Let the first session that is opened clip its sums, as on a processor without VNNI, on any."""
-    network = forecast(model).lowered({spec.name: spec.shape for spec in model.inputs})  # type: ignore[misc] # all known
+    network = forecast(model).emulation({name: array.shape for name, array in feeds_of(model).items()}).network
 
     class Clipping:
         def run(self, _: list[str], given: dict[str, Any]) -> list[Any]:

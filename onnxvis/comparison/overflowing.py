@@ -12,6 +12,8 @@ from onnxvis.outcomes import Detail
 from onnxvis.overflow import Risk, foretell, remedy
 
 _NAMES = ("first", "second")
+_MOST_PAIRS = 3e8
+"""Pairs of products of a file, some three seconds, that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def overflowing(compared: Comparison) -> Iterator[Overflowing]:
         compared: The comparison of the files.
     """
     for which, side, feeds in zip(_NAMES, compared.sides, (compared.feeds.first, compared.feeds.second), strict=True):
-        if side.precision != "quantized" or not side.outputs:
+        if not side.outputs:
             continue
         try:
             forecast = foretell(side.model, side.outputs)
@@ -58,20 +60,20 @@ def overflowing(compared: Comparison) -> Iterator[Overflowing]:
                 continue
             # A network in which branches are decided by flags that are held is lowered at those.
             held = {name: array for name, array in feeds[0].items() if name in compared.feeds.held}
-            network = forecast.lowered({name: array.shape for name, array in feeds[0].items()}, held)
-            seen = [forecast.emulate(network, feed) for feed in feeds]
+            emulation = forecast.emulation({name: array.shape for name, array in feeds[0].items()}, held)
         except OnnxvisError:
             # What cannot be lowered cannot be foretold; the files have been compared all the same.
             continue
+        seen = [overflow for feed in feeds if (overflow := emulation.run(feed, _MOST_PAIRS / len(feeds))) is not None]
         moved = furthest([item for overflow in seen for item in overflow.moved])
         clipped: list[Risk] = [risk for risk in forecast.risks if any(each.clipped.get(risk.tensor) for each in seen)]
-        if not moved or not clipped:
+        if not moved:
             continue
+        clipped = clipped or list(forecast.risks)
         layers = dict.fromkeys(risk.layer for risk in clipped)
         more = f" and {len(layers) - 1} more layers" if len(layers) > 1 else ""
         text = (
             f"int8 sums of the {which} file overflow at {clipped[0].layer!r}{more} on x86 processors without VNNI, "
             f"which moves {moved[0]}"
         )
-        relative = moved[0].absolute / (moved[0].largest or 1.0)
-        yield Overflowing(text, remedy(forecast), clipped[0].layer, clipped[0].tensor, relative)
+        yield Overflowing(text, remedy(forecast), clipped[0].layer, clipped[0].tensor, moved[0].relative)

@@ -35,6 +35,10 @@ _AT_ONCE = 1 << 22
 Order = Literal["channels", "taps"]
 
 
+class TooManyPairsError(Exception):
+    """More pairs of products can be clipped than there is time for."""
+
+
 @dataclass
 class Tally:
     """What was lost while sums were clipped.
@@ -44,12 +48,24 @@ class Tally:
         clipped: How many sums were off, by node.
         sums: Of how many, by node.
         looked: How many pairs of products had to be looked at, of which few can be clipped.
+        most: How many may be, before `TooManyPairsError` is raised.
     """
 
     node: str = ""
     clipped: dict[str, int] = field(default_factory=dict)
     sums: dict[str, int] = field(default_factory=dict)
     looked: int = 0
+    most: float = math.inf
+
+    def look(self, pairs: int) -> None:
+        """Add to the pairs that were looked at.
+
+        Raises:
+            TooManyPairsError: That is too many.
+        """
+        self.looked += pairs
+        if self.looked > self.most:
+            raise TooManyPairsError
 
     def count(self, lost: Tensor) -> None:
         """Add what was lost of some sums to those of the current node."""
@@ -61,14 +77,17 @@ _tally: ContextVar[Tally | None] = ContextVar("tally", default=None)
 
 
 @contextlib.contextmanager
-def clipped_sums() -> Iterator[Tally]:
+def clipped_sums(most: float = math.inf) -> Iterator[Tally]:
     """Let all operators clip their sums as processors without VNNI do, in this thread, and count how many.
+
+    Args:
+        most: How many pairs of products may be looked at; `TooManyPairsError` is raised from what needs more.
 
     Example:
         >>> with clipped_sums() as tally:
         ...     network(x)
     """
-    tally = Tally()
+    tally = Tally(most=most)
     token = _tally.set(tally)
     try:
         yield tally
@@ -253,7 +272,7 @@ def _lost(a: Tensor, b: Tensor) -> Tensor:
     least = torch.minimum(*terms[0]) + torch.minimum(*terms[1])
     places, columns = ((most > HIGH) | (least < LOW)).nonzero(as_tuple=True)
     if (tally := _tally.get()) is not None:
-        tally.looked += len(places) * len(a)
+        tally.look(len(places) * len(a))
     for k, n in zip(*(torch.split(each, max(1, _AT_ONCE // len(a))) for each in (places, columns)), strict=True):
         sums = a_even[k] * b_even[k, n, None] + a_odd[k] * b_odd[k, n, None]
         lost.index_add_(0, n, (sums.clamp(LOW, HIGH) - sums).double())

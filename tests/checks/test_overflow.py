@@ -27,7 +27,7 @@ def test_sums_that_overflow_are_a_warning_on_any_processor(make: Making, tmp_pat
     found = outcome(make(tmp_path))
     assert found.status == "warn"
     first, *layers = found.details
-    assert "overflow on x86 processors without VNNI" in first.text
+    assert "int8 sums overflow on x86 processors without VNNI in" in first.text
     assert "What helps" in first.text
     assert float(first.figures["absolute"]) > 0
     assert [detail.status for detail in layers] == ["pass"] * int(first.figures["risky"])
@@ -52,7 +52,7 @@ def test_what_cannot_be_lowered_is_told_by_its_weights(tmp_path: Path, monkeypat
         message = "no such operator"
         raise UnsupportedOpError(message, op_type="Unknown")
 
-    monkeypatch.setattr("onnxvis.overflow.Forecast.lowered", refuse)
+    monkeypatch.setattr("onnxvis.overflow.Forecast.emulation", refuse)
     found = outcome(CLIPPED["dynamic"](tmp_path))
     assert found.status == "warn"
     assert "is not known: no such operator" in found.text
@@ -63,7 +63,7 @@ def test_overflow_without_an_effect_on_the_outputs_passes(tmp_path: Path, monkey
     monkeypatch.setattr("onnxvis.overflow.furthest", lambda _: [])
     found = outcome(CLIPPED["dynamic"](tmp_path))
     assert found.status == "pass"
-    assert "to no effect on" in found.text
+    assert "and no output moves" in found.text
 
 
 def test_a_float_network_is_skipped() -> None:
