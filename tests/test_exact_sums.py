@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
 from onnxvis.exact_sums import clipped_products, products_of, with_exact_sums
 from onnxvis.model import load
@@ -106,6 +107,91 @@ def test_types_are_followed_where_the_file_does_not_say_them() -> None:
     assert not list(clipped_products(written))
     found = run(written, {"a": TWO["a"], "f": np.full((2, 2), 127, np.float32)})
     np.testing.assert_array_equal(found[0], WANTED)
+
+
+BRANCHED = """g (uint8[2, 2] a, int8[2, 2] f, bool k) => (int32[2, 2] y) {
+    y = If (k) < then_branch = t () => (int32[2, 2] p) { BODY  p = MatMulInteger (a, b) },
+                 else_branch = e () => (int32[2, 2] n) { n = MatMulInteger (a, f) } > }"""
+IN_BRANCHES = {
+    "a constant": "b = Constant <value = int8[2, 2] {127, 127, 127, 127}> ()",
+    "a cast": "u = Cast <to = 1> (f)  b = Cast <to = 3> (u)",
+    "a later part": "w = Concat <axis = 1> (f, f)  c, b = Split <axis = 1> (w)",
+    "an element of a sequence": "q = SequenceConstruct (f)  i = Constant <value = int64 {0}> ()  b = SequenceAt (q, i)",
+    "an optional": "q = Optional (f)  b = OptionalGetElement (q)",
+    "a branch in it": """b = If (k) < then_branch = t2 () => (int8[2, 2] p2) { p2 = Identity (f) },
+                                     else_branch = e2 () => (int8[2, 2] n2) { n2 = Identity (f) } >""",
+}
+
+
+@pytest.mark.parametrize("body", IN_BRANCHES.values(), ids=IN_BRANCHES)
+def test_types_are_known_in_branches(body: str) -> None:
+    model = load(parsed(f"{HEADER} {BRANCHED.replace('BODY', body)}"))
+    for taken in (True, False):
+        found = Oracle(model, ["y"]).run({"a": TWO["a"], "f": TWO["b"], "k": np.array(taken)})["y"]
+        np.testing.assert_array_equal(found, WANTED)
+
+
+LOOPS = {
+    "Loop": """g (uint8[2, 2] a, int64 n, bool k) => (int32[2, 2] y) {
+        z = Constant <value = int32[2, 2] {0, 0, 0, 0}> ()
+        y = Loop (n, k, z) < body = d (int64 i, bool c, int32[2, 2] s) => (bool c2, int32[2, 2] s2) {
+            c2 = Identity (c)  b = Constant <value = int8[2, 2] {127, 127, 127, 127}> ()
+            p = MatMulInteger (a, b)  s2 = Identity (p) } > }""",
+    "Scan": """g (uint8[2, 2] a, int8[1, 2, 2] f) => (int32[1, 2, 2] y) {
+        y = Scan (f) < num_scan_inputs = 1, body = d (b) => (p) { p = MatMulInteger (a, b) } > }""",
+}
+
+
+@pytest.mark.parametrize("text", LOOPS.values(), ids=LOOPS)
+def test_types_are_known_in_loops(text: str) -> None:
+    model = load(parsed(f"{HEADER} {text}"))
+    feeds = {"a": TWO["a"], "n": np.array(2), "k": np.array(1, bool), "f": TWO["b"][None]}
+    given = {spec.name: feeds[spec.name] for spec in model.inputs}
+    np.testing.assert_array_equal(Oracle(model, ["y"]).run(given)["y"].reshape(2, 2), WANTED)
+
+
+def test_the_type_of_a_choice_is_that_of_what_is_chosen() -> None:
+    text = f"""{HEADER} g (uint8[2, 2] a, bool k) => (float[2, 2] y) {{
+        q = com.microsoft.QLinearWhere (k, a, s, z, a, s, z, s, z)
+        y = com.microsoft.MatMulIntegerToFloat (q, b, s, s) }}"""
+    model = load(parsed(text, b=np.array(TWO["b"]), s=np.array(1, np.float32), z=np.array(0, np.uint8)))
+    found = Oracle(model, ["y"]).run({"a": TWO["a"], "k": np.array(1, bool)})["y"]
+    np.testing.assert_array_equal(found, WANTED)
+
+
+def test_files_whose_weights_are_listed_as_inputs_run() -> None:
+    text = """<ir_version: 3, opset_import: ["": 10]>
+    g (uint8[2, 2] a, int8[2, 2] b) => (int32[2, 2] y) { y = MatMulInteger (a, b) }"""
+    found = Oracle(load(parsed(text, b=TWO["b"])), ["y"]).run({"a": TWO["a"]})["y"]
+    np.testing.assert_array_equal(found, WANTED)
+
+
+def test_files_with_sequences_run() -> None:
+    element = "i = Constant <value = int64 {0}> ()  y = SequenceAt (q, i)"
+    found = Oracle(
+        load(product(f"p = MatMulInteger (a, b)  q = SequenceConstruct (p)  {element}", b=TWO["b"])), ["y"]
+    ).run({"a": TWO["a"]})["y"]
+    np.testing.assert_array_equal(found, WANTED)
+
+
+def test_a_recurrent_layer_in_a_branch_does_not_depend_on_the_number_of_threads() -> None:
+    case = CASES["DynamicQuantizeLSTM, forward"]
+    names = ["w", "r", "ws", "wz", "rs", "rz"]
+    weights = dict(zip(names, (case.inputs[place] for place in (1, 2, 8, 9, 10, 11)), strict=True))
+    node = 'com.microsoft.DynamicQuantizeLSTM <hidden_size = 8> (x, w, r, "", "", "", "", "", ws, wz, rs, rz)'
+    text = f"""{HEADER} g (float[6, 3, 20] x, bool k) => (float[6, 1, 3, 8] y) {{
+        y = If (k) < then_branch = t () => (float[6, 1, 3, 8] p) {{ p = {node} }},
+                     else_branch = e () => (float[6, 1, 3, 8] n) {{ n = {node} }} > }}"""
+    model = load(parsed(text, **{name: np.asarray(array) for name, array in weights.items()}))
+    feeds = {"x": np.asarray(case.inputs[0]), "k": np.array(1, bool)}
+    before, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(Oracle(model, ["y"]).run(feeds)["y"])
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 @pytest.mark.parametrize("dtypes", [(np.uint8, np.uint8), (np.int8, np.int8), (np.int8, np.uint8)])

@@ -71,8 +71,8 @@ def _seen(inspection: Inspection, forecast: Forecast) -> Seen:
 
 def _unseen(forecast: Forecast, reason: str) -> Detail:
     text = (
-        f"int8 sums can overflow, by their weights, on x86 processors without VNNI in {_count(forecast.risks)}; how far "
-        f"the outputs move is not known: {reason.rstrip('.')}. {remedy(forecast)}"
+        f"int8 sums can overflow on x86 processors without VNNI, by their weights, in {_count(forecast.risks)}; how "
+        f"far the outputs move is not known: {reason.rstrip('.')}. {remedy(forecast)}"
     )
     figures: dict[str, float | int | str] = {"products": forecast.products, "risky": len(forecast.risks)}
     return Detail("warn", text, forecast.risks[0].layer, forecast.risks[0].tensor, figures)
@@ -86,11 +86,11 @@ def _moved(forecast: Forecast, seen: Seen, probes: str) -> Iterator[Detail]:
     most = furthest(list(moved))[0]
     clipped = [risk for risk in forecast.risks if _share(risk, seen)] or forecast.risks
     worst = max(clipped, key=lambda risk: _share(risk, seen))
-    by_weights = f"{len(forecast.risks)} of {forecast.products} products can, by their weights"
+    share = f"up to {_percent(_share(worst, seen))} of those of {worst.layer!r}"
     text = (
-        f"int8 sums overflow on x86 processors without VNNI in {_count(clipped)}, up to "
-        f"{_percent(_share(worst, seen))} of those of {worst.layer!r}; {by_weights}. onnxruntime clips them there, which "
-        f"moves {most} on {moved[most].name!r}, the worst of {probes}. {remedy(forecast)}"
+        f"int8 sums overflow on x86 processors without VNNI in {_count(clipped)}, {share}; "
+        f"{len(forecast.risks)} of {forecast.products} products can. onnxruntime clips them there, which moves {most} "
+        f"on {moved[most].name!r}, the worst of {probes}. {remedy(forecast)}"
     )
     figures: dict[str, float | int | str] = {
         "products": forecast.products,
