@@ -94,16 +94,13 @@ def products_of(node: onnx.NodeProto | ir.Node) -> tuple[Product, ...]:
 
 
 def with_exact_sums(
-    proto: onnx.ModelProto,
-    weights: Mapping[str, ir.TensorProtocol] | None = None,
-    types: Mapping[str, str] | None = None,
+    proto: onnx.ModelProto, weights: Mapping[str, ir.TensorProtocol] | None = None
 ) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
     """Write a model such that onnxruntime's sums of 8-bit products are exact on every processor.
 
     Args:
         proto: The model, its functions inlined; it is not changed.
         weights: Those of its initializers whose values lie elsewhere, by name.
-        types: Types of tensors, by name, as `onnx_ir.DataType` names them; what can be inferred need not be given.
 
     Returns:
         The model, itself where nothing had to be changed, and the weights that lie elsewhere.
@@ -113,10 +110,8 @@ def with_exact_sums(
         return proto, known
     written = onnx.ModelProto()
     written.CopyFrom(proto)
-    members = ir.DataType.__members__
-    given = {name: int(members[dtype]) for name, dtype in (types or {}).items() if members.get(dtype)}
     rewriter = _Rewriter(known, _names(written.graph))
-    rewriter.rewrite(written.graph, _inferred(proto).graph, _Scope(types=given))
+    rewriter.rewrite(written.graph, _inferred(proto).graph, _Scope())
     if not rewriter.changed:
         return proto, known
     # onnxruntime takes no values for weights that nobody reads, and in old files no such weights at all.

@@ -70,8 +70,7 @@ class Oracle:
         self.tensors = list(tensors)
         self.types = {spec.name: spec.dtype for spec in model.inputs}
         self._outputs = [_visible(model, name) for name in self.tensors]
-        types = {name: spec.dtype for name, spec in model.tensors.items()}
-        self.engine, self._session = _session(model, *with_exact_sums(*observed(model, self.tensors), types))
+        self.engine, self._session = _session(model, *with_exact_sums(*observed(model, self.tensors)))
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
         """Return the observed tensors for these inputs; arrays are converted to the types that the file declares."""
